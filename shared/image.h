@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_IMAGE_H
+#define SHIMPORT_IMAGE_H
+
+/*
+ * The image: the format, and the reader both sides use.
+ *
+ * An image stands for one root, one interpreter tag and one generation. It is a header, tables of fixed
+ * records, and bytes; proto/FORMAT.md has the picture. Everything is little-endian, every offset counts
+ * from the start of the image, nothing points.
+ *
+ * The reader borrows the mapped bytes and never changes them. image_open() checks the header and that each
+ * table lies within the image, in constant time; each record is checked again when it is used, so an image
+ * that lies about its records gives "not found" or -EBADMSG, never a read outside. It allocates nothing and
+ * makes no system call. Any thread may read.
+ */
+
+#include <endian.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if __BYTE_ORDER != __LITTLE_ENDIAN
+#error "images are little-endian and so must the machine be"
+#endif
+
+#define IMAGE_MAGIC "SHIMPORT"
+#define IMAGE_VERSION 1u
+#define IMAGE_NONE UINT32_MAX /* no directory, no entry */
+
+/* Bytes of the image's string area. */
+typedef struct ImageString {
+        uint32_t offset; /* from the start of the string area */
+        uint32_t length; /* bytes; a NUL that is not counted follows */
+} ImageString;
+
+typedef struct ImageTable {
+        uint64_t offset; /* from the start of the image, a multiple of 16 */
+        uint64_t size;   /* bytes */
+} ImageTable;
+
+typedef struct ImageHeader {
+        uint8_t magic[8];
+        uint32_t version;
+        uint32_t header_size;
+        uint64_t total_size;
+        uint64_t generation;
+        uint64_t root_dev;
+        uint64_t root_ino;
+        uint64_t hash_seed;
+        uint32_t directory_count;
+        uint32_t entry_count;
+        uint32_t bucket_count; /* a power of two above entry_count */
+        uint32_t module_count; /* entries with code */
+        uint32_t text_count;   /* distinct strings of all frozen blocks */
+        uint32_t left_out_count;
+        ImageString tag;
+        ImageString root_path;
+        ImageTable directories; /* ImageDirectory[directory_count]; the first is the root itself */
+        ImageTable entries;     /* ImageEntry[entry_count], those of a directory in a row */
+        ImageTable buckets;     /* uint32_t[bucket_count]: entry number + 1, 0 is empty; linear probing */
+        ImageTable strings;
+        ImageTable texts;  /* the strings of frozen blocks, see thaw */
+        ImageTable code;   /* marshalled code, for entries without a frozen block */
+        ImageTable frozen; /* frozen blocks, each a multiple of 16 */
+} ImageHeader;
+
+typedef struct ImageDirectory {
+        ImageString path;     /* relative to the root, "" for the root itself */
+        uint32_t first_entry; /* its entries, sorted by name */
+        uint32_t entry_count;
+        uint32_t flags; /* IMAGE_DIRECTORY_* */
+        uint32_t reserved;
+} ImageDirectory;
+
+/* The entries are all that a finder could find there: a name that is not among them does not exist. */
+#define IMAGE_DIRECTORY_COMPLETE 1u
+
+typedef enum ImageKind {
+        IMAGE_KIND_STOCK = 0, /* the stock finder must answer for this name; `reason` says why */
+        IMAGE_KIND_SOURCE = 1,
+        IMAGE_KIND_SOURCELESS = 2,
+        IMAGE_KIND_EXTENSION = 3,
+        IMAGE_KIND_NAMESPACE = 4, /* a directory without __init__ */
+        _IMAGE_KIND_N
+} ImageKind;
+
+#define IMAGE_ENTRY_PACKAGE 1u /* the file is NAME/__init__SUFFIX, and NAME is the package's directory */
+
+typedef struct ImageEntry {
+        ImageString name;   /* what is imported: the last part of the module's name */
+        ImageString file;   /* relative to the directory: "abc.py", "json/__init__.py" */
+        ImageString cached; /* likewise, what spec.cached says: "__pycache__/abc.cpython-311.pyc", or "" */
+        ImageString reason; /* why there is no code, for a person, or "" */
+        uint32_t directory; /* where it stands */
+        uint32_t child;     /* a package's own directory, or IMAGE_NONE where it is not part of the image */
+        uint8_t kind;       /* ImageKind */
+        uint8_t flags;      /* IMAGE_ENTRY_* */
+        uint8_t reserved[6];
+        uint64_t code_offset; /* from the start of `code` */
+        uint64_t code_size;   /* 0: none */
+        uint64_t frozen_offset; /* from the start of `frozen` */
+        uint64_t frozen_size;   /* 0: none */
+        uint64_t file_size;   /* of the file as it was read, for validation by stat */
+        uint64_t file_mtime;  /* nanoseconds since the epoch */
+        uint64_t file_ino;
+} ImageEntry;
+
+_Static_assert(sizeof(ImageString) == 8, "format");
+_Static_assert(sizeof(ImageTable) == 16, "format");
+_Static_assert(sizeof(ImageHeader) == 208, "format");
+_Static_assert(sizeof(ImageDirectory) == 24, "format");
+_Static_assert(sizeof(ImageEntry) == 104, "format");
+
+/* An image that lies open: borrowed bytes and nothing else, so it may be copied. */
+typedef struct Image {
+        const uint8_t *base;
+        size_t size;
+        const ImageHeader *header;
+} Image;
+
+/* Why image_open() refuses. */
+enum {
+        _IMAGE_E_0,
+        IMAGE_E_SHORT,   /* smaller than a header, or than the header says, or larger */
+        IMAGE_E_MAGIC,   /* no image */
+        IMAGE_E_VERSION, /* an image of another format */
+        IMAGE_E_TABLE,   /* a table lies outside, or is not of the size its count asks for */
+        _IMAGE_E_N
+};
+
+/**
+ * image_open() - look at mapped bytes as an image
+ * @base:       the bytes, 16-aligned; they must outlive the image
+ * @size:       how many, from fstat(), never from a message
+ * @ret_image:  the image
+ *
+ * Return: 0, or IMAGE_E_*.
+ */
+int image_open(const void *base, size_t size, Image *ret_image);
+
+/* What IMAGE_E_* means, for a person. */
+const char *image_strerror(int error);
+
+/**
+ * image_string() - the bytes of a string
+ * @ret_length: may be NULL
+ *
+ * Return: the bytes, NUL-terminated, or NULL if the string lies outside.
+ */
+const char *image_string(const Image *image, ImageString string, size_t *ret_length);
+
+/* The directory or entry of a number, or NULL if there is none. */
+const ImageDirectory *image_directory(const Image *image, uint32_t number);
+const ImageEntry *image_entry(const Image *image, uint32_t number);
+
+/**
+ * image_find() - look up a name in a directory
+ *
+ * Return: the entry's number, or IMAGE_NONE.
+ */
+uint32_t image_find(const Image *image, uint32_t directory, const char *name, size_t length);
+
+/**
+ * image_walk() - find the directory at a relative path
+ * @path:   "json", "a/b"; "" is the root; no leading, trailing or double slash
+ *
+ * Goes through packages only, as an import does.
+ *
+ * Return: the directory's number, or IMAGE_NONE.
+ */
+uint32_t image_walk(const Image *image, const char *path, size_t length);
+
+/* An entry's code as marshal wrote it, or its frozen block, or NULL if it has none or it lies outside. */
+const uint8_t *image_code(const Image *image, const ImageEntry *entry, size_t *ret_size);
+const uint8_t *image_frozen(const Image *image, const ImageEntry *entry, size_t *ret_size);
+
+/* The hash of the bucket table: shared with the writer. */
+uint64_t image_hash(uint64_t seed, uint32_t directory, const char *name, size_t length);
+
+#endif

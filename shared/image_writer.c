@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image_writer.h"
+#include "memfd.h"
+#include "util.h"
+
+/* A growing run of bytes. */
+typedef struct Buffer {
+        uint8_t *data;
+        size_t size, room;
+} Buffer;
+
+struct ImageWriter {
+        Buffer directories, entries, strings, texts, code, frozen;
+        uint32_t directory_count, entry_count, module_count, left_out_count, text_count;
+};
+
+static int buffer_reserve(Buffer *buffer, size_t more) {
+        size_t room = buffer->room ? buffer->room : 4096;
+        uint8_t *data;
+
+        if (more > SIZE_MAX / 4 - buffer->size)
+                return -EFBIG;
+        while (room < buffer->size + more)
+                room *= 2;
+        if (room == buffer->room)
+                return 0;
+        data = realloc(buffer->data, room);
+        if (!data)
+                return -ENOMEM;
+        buffer->data = data;
+        buffer->room = room;
+        return 0;
+}
+
+static int buffer_append(Buffer *buffer, const void *data, size_t size) {
+        int r = buffer_reserve(buffer, size);
+
+        if (r < 0)
+                return r;
+        if (size)
+                memcpy(buffer->data + buffer->size, data, size);
+        buffer->size += size;
+        return 0;
+}
+
+static int buffer_pad(Buffer *buffer, size_t multiple) {
+        static const uint8_t zeros[16];
+        size_t over = buffer->size % multiple;
+
+        return over ? buffer_append(buffer, zeros, multiple - over) : 0;
+}
+
+static int writer_string(ImageWriter *writer, const char *string, ImageString *ret_string) {
+        size_t length = string ? strlen(string) : 0;
+        ImageString result = { .offset = writer->strings.size, .length = length };
+        int r;
+
+        if (!length) { /* the first byte of the area is the empty string */
+                *ret_string = (ImageString){ 0 };
+                return 0;
+        }
+        if (writer->strings.size + length + 1 > UINT32_MAX)
+                return -EFBIG;
+        r = buffer_append(&writer->strings, string, length + 1);
+        if (r < 0)
+                return r;
+        *ret_string = result;
+        return 0;
+}
+
+int image_writer_new(ImageWriter **ret_writer) {
+        _cleanup_(image_writer_freep) ImageWriter *writer = calloc(1, sizeof(*writer));
+        int r;
+
+        if (!writer)
+                return -ENOMEM;
+        r = buffer_append(&writer->strings, "", 1);
+        if (r < 0)
+                return r;
+        *ret_writer = steal_pointer(&writer);
+        return 0;
+}
+
+ImageWriter *image_writer_free(ImageWriter *writer) {
+        if (!writer)
+                return NULL;
+        free(writer->directories.data);
+        free(writer->entries.data);
+        free(writer->strings.data);
+        free(writer->texts.data);
+        free(writer->code.data);
+        free(writer->frozen.data);
+        free(writer);
+        return NULL;
+}
+
+static ImageEntry *writer_entries(ImageWriter *writer) {
+        return (ImageEntry *)writer->entries.data;
+}
+
+static const char *writer_text(const ImageWriter *writer, ImageString string) {
+        return (const char *)writer->strings.data + string.offset;
+}
+
+int image_writer_add_directory(ImageWriter *writer, const char *path, unsigned flags, uint32_t *ret_number) {
+        ImageDirectory directory = { .flags = flags };
+        int r;
+
+        if ((writer->directory_count == 0) != (*path == '\0') || *path == '/')
+                return -EINVAL;
+        if (writer->directory_count == UINT32_MAX - 1)
+                return -EFBIG;
+        r = writer_string(writer, path, &directory.path);
+        if (r < 0)
+                return r;
+        r = buffer_append(&writer->directories, &directory, sizeof(directory));
+        if (r < 0)
+                return r;
+        *ret_number = writer->directory_count++;
+        return 0;
+}
+
+int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry) {
+        ImageEntry record = {
+                .directory = entry->directory,
+                .child = entry->child,
+                .kind = entry->kind,
+                .flags = entry->flags,
+                .code_offset = writer->code.size,
+                .code_size = entry->code_size,
+                .frozen_offset = writer->frozen.size,
+                .frozen_size = entry->frozen_size,
+                .file_size = entry->file_size,
+                .file_mtime = entry->file_mtime,
+                .file_ino = entry->file_ino,
+        };
+        int r;
+
+        if (entry->directory >= writer->directory_count || !entry->name || !*entry->name)
+                return -EINVAL;
+        if (writer->entry_count >= UINT32_MAX / 4)
+                return -EFBIG;
+        r = writer_string(writer, entry->name, &record.name);
+        if (r >= 0)
+                r = writer_string(writer, entry->file, &record.file);
+        if (r >= 0)
+                r = writer_string(writer, entry->cached, &record.cached);
+        if (r >= 0)
+                r = writer_string(writer, entry->reason, &record.reason);
+        if (r >= 0)
+                r = buffer_append(&writer->code, entry->code, entry->code_size);
+        if (r >= 0)
+                r = buffer_append(&writer->frozen, entry->frozen, entry->frozen_size);
+        if (r >= 0)
+                r = buffer_pad(&writer->frozen, 16);
+        if (r >= 0)
+                r = buffer_append(&writer->entries, &record, sizeof(record));
+        if (r < 0)
+                return r;
+        writer->entry_count++;
+        writer->module_count += entry->code_size || entry->frozen_size;
+        writer->left_out_count += entry->kind == IMAGE_KIND_STOCK;
+        return 0;
+}
+
+int image_writer_set_texts(ImageWriter *writer, const void *texts, size_t size, uint32_t count) {
+        writer->texts.size = 0;
+        writer->text_count = count;
+        return buffer_append(&writer->texts, texts, size);
+}
+
+static int compare_entries(const void *a, const void *b, void *userdata) {
+        const ImageEntry *x = a, *y = b;
+
+        if (x->directory != y->directory)
+                return x->directory < y->directory ? -1 : 1;
+        return strcmp(writer_text(userdata, x->name), writer_text(userdata, y->name));
+}
+
+/* Sorts the entries and tells each directory which are its own, and each package's entry which directory. */
+static int writer_arrange(ImageWriter *writer) {
+        ImageEntry *entries = writer_entries(writer);
+        ImageDirectory *directories = (ImageDirectory *)writer->directories.data;
+
+        if (writer->entry_count)
+                qsort_r(entries, writer->entry_count, sizeof(*entries), compare_entries, writer);
+        for (uint32_t i = 0; i < writer->entry_count; i++) {
+                ImageDirectory *directory = &directories[entries[i].directory];
+
+                if (i > 0 && compare_entries(&entries[i - 1], &entries[i], writer) == 0)
+                        return -EEXIST;
+                if (directory->entry_count++ == 0)
+                        directory->first_entry = i;
+                if (entries[i].child != IMAGE_NONE && entries[i].child >= writer->directory_count)
+                        return -EINVAL;
+        }
+        return 0;
+}
+
+static int writer_buckets(ImageWriter *writer, uint64_t seed, Buffer *buckets, uint32_t *ret_count) {
+        const ImageEntry *entries = writer_entries(writer);
+        uint32_t count = 16, *table;
+        int r;
+
+        while (count < writer->entry_count * 2)
+                count *= 2;
+        r = buffer_reserve(buckets, count * sizeof(uint32_t));
+        if (r < 0)
+                return r;
+        buckets->size = count * sizeof(uint32_t);
+        table = memset(buckets->data, 0, buckets->size);
+        for (uint32_t i = 0; i < writer->entry_count; i++) {
+                uint64_t hash = image_hash(seed, entries[i].directory, writer_text(writer, entries[i].name),
+                                           entries[i].name.length);
+                uint32_t at = (uint32_t)hash & (count - 1);
+
+                while (table[at])
+                        at = (at + 1) & (count - 1);
+                table[at] = i + 1;
+        }
+        *ret_count = count;
+        return 0;
+}
+
+static void buffer_done(Buffer *buffer) {
+        free(buffer->data);
+}
+
+int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *ret_fd) {
+        _cleanup_(buffer_done) Buffer buckets = { 0 };
+        _cleanup_(fd_closep) int fd = -1;
+        ImageHeader header = {
+                .magic = IMAGE_MAGIC,
+                .version = IMAGE_VERSION,
+                .header_size = sizeof(header),
+                .generation = identity->generation,
+                .root_dev = identity->root_dev,
+                .root_ino = identity->root_ino,
+                .hash_seed = identity->hash_seed,
+                .directory_count = writer->directory_count,
+                .entry_count = writer->entry_count,
+                .module_count = writer->module_count,
+                .left_out_count = writer->left_out_count,
+                .text_count = writer->text_count,
+        };
+        struct {
+                ImageTable *table;
+                Buffer *buffer;
+        } parts[] = {
+                { &header.directories, &writer->directories }, { &header.entries, &writer->entries },
+                { &header.buckets, &buckets },                 { &header.strings, &writer->strings },
+                { &header.texts, &writer->texts },             { &header.code, &writer->code },
+                { &header.frozen, &writer->frozen },
+        };
+        uint64_t offset = sizeof(header);
+        int r;
+
+        if (writer->directory_count == 0)
+                return -EINVAL;
+        r = writer_string(writer, identity->tag, &header.tag);
+        if (r >= 0)
+                r = writer_string(writer, identity->root_path, &header.root_path);
+        if (r >= 0)
+                r = writer_arrange(writer);
+        if (r >= 0)
+                r = writer_buckets(writer, identity->hash_seed, &buckets, &header.bucket_count);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
+                /* The frozen blocks begin on a page: reading them ahead does not drag in the tables. */
+                uint64_t align = parts[i].table == &header.frozen ? 4096 : 16;
+
+                offset = (offset + align - 1) / align * align;
+                *parts[i].table = (ImageTable){ .offset = offset, .size = parts[i].buffer->size };
+                offset += parts[i].buffer->size;
+        }
+        header.total_size = offset;
+
+        r = memfd_new("shimport-image", &fd);
+        if (r >= 0)
+                r = memfd_resize(fd, header.total_size);
+        if (r >= 0)
+                r = memfd_write(fd, 0, &header, sizeof(header));
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(parts); i++)
+                r = memfd_write(fd, parts[i].table->offset, parts[i].buffer->data, parts[i].buffer->size);
+        if (r >= 0)
+                r = memfd_seal(fd);
+        if (r < 0)
+                return r;
+        *ret_fd = steal_fd(&fd);
+        return 0;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_IMAGE_WRITER_H
+#define SHIMPORT_IMAGE_WRITER_H
+
+/*
+ * The writer of images: collects directories and entries in memory, then writes them into a memfd and seals
+ * it. A builder uses it, and the tests do. One thread. What is added is copied.
+ *
+ * Directories are numbered in the order added, the root first. The entries of a directory may be added in any
+ * order; they are sorted when the image is written.
+ */
+
+#include "image.h"
+
+typedef struct ImageWriter ImageWriter;
+
+/* A new entry as the writer takes it: NULL strings are empty strings. */
+typedef struct ImageWriterEntry {
+        uint32_t directory;
+        uint32_t child; /* IMAGE_NONE, or set later by image_writer_adopt() */
+        ImageKind kind;
+        unsigned flags;
+        const char *name, *file, *cached, *reason;
+        const void *code;
+        size_t code_size;
+        const void *frozen;
+        size_t frozen_size;
+        uint64_t file_size, file_mtime, file_ino;
+} ImageWriterEntry;
+
+/* Return: 0 or -ENOMEM. */
+int image_writer_new(ImageWriter **ret_writer);
+ImageWriter *image_writer_free(ImageWriter *writer);
+
+static inline void image_writer_freep(ImageWriter **writer) {
+        image_writer_free(*writer);
+}
+
+/**
+ * image_writer_add_directory() - add a directory
+ * @path:       relative to the root, "" for the root, which comes first
+ * @flags:      IMAGE_DIRECTORY_*
+ *
+ * Return: 0, -EINVAL, -EFBIG (a table would overflow) or -ENOMEM.
+ */
+int image_writer_add_directory(ImageWriter *writer, const char *path, unsigned flags, uint32_t *ret_number);
+
+/* Return: as above; -EINVAL if the directory does not exist. */
+int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry);
+
+/* Set the table of strings that the frozen blocks share. Return: 0 or -ENOMEM. */
+int image_writer_set_texts(ImageWriter *writer, const void *texts, size_t size, uint32_t count);
+
+typedef struct ImageIdentity {
+        uint64_t generation;
+        uint64_t root_dev, root_ino;
+        uint64_t hash_seed;
+        const char *root_path;
+        const char *tag;
+} ImageIdentity;
+
+/**
+ * image_writer_seal() - write the image into a new memfd and seal it
+ *
+ * Return: 0, or a negative errno of the memfd calls, -EEXIST for a name twice in one directory, -ENOMEM.
+ */
+int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *ret_fd);
+
+#endif
