@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+#
+# Everything is built out of tree, under build/:
+#
+#   bin/       shimportd and shimportctl
+#   python/    the client: one directory that serves every interpreter, one pair of extensions for each SOABI
+#   gen/       what protoc-c makes of proto/
+#   obj/       objects and the files of their dependencies
+#   tests/     the cmocka programs
+#
+# A variant is a build directory of its own: `make CC=clang BUILD=build/clang`, `make SANITIZE=address,undefined`.
+
+CC ?= gcc
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+SANITIZE ?=
+BUILD ?= build$(if $(SANITIZE),/sanitize)
+
+# The interpreters to build the client for and to test with; empty: all that client/pythons.sh finds.
+PYTHONS ?=
+export PYTHONS
+
+# Runs the tests. It need not be one of the interpreters that are tested; it has to have pytest.
+TEST_PYTHON ?= /usr/bin/python3
+
+# ---------------------------------------------------------------------------------------------------------
+# Packages, by what they are for. `make deps` installs all of them.
+
+PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
+        libjansson-dev python3 python3-dev python3-venv strace
+PACKAGES_CHECK = libcmocka-dev python3-pytest util-linux
+PACKAGES_LINT = clang clang-format clang-tidy
+PACKAGES_MATRIX = debootstrap
+
+# ---------------------------------------------------------------------------------------------------------
+# Sources: a new file is added to one of these lists.
+
+PROTO_SOURCES = proto/shimport.proto proto/builder.proto
+
+SHARED_SOURCES = $(addprefix shared/,endpoint.c image.c image_writer.c memfd.c packet.c syscalls.c)
+
+CTL_SOURCES = $(wildcard daemon/ctl*.c)
+DAEMON_SOURCES = $(filter-out daemon/main.c $(CTL_SOURCES),$(wildcard daemon/*.c))
+
+BUILD_SIDE = $(wildcard $(addprefix client/,build_module.c channel.c freeze.c writer.c))
+BOTH_SIDES = $(wildcard $(addprefix client/,facts.c tag.c))
+CLIENT_SOURCES = $(filter-out $(BUILD_SIDE),$(wildcard client/*.c)) \
+        $(addprefix shared/,endpoint.c image.c memfd.c packet.c syscalls.c)
+CLIENT_PROTO = shimport
+
+BUILDER_SOURCES = $(BUILD_SIDE) $(BOTH_SIDES) \
+        $(addprefix shared/,image.c image_writer.c memfd.c packet.c syscalls.c)
+BUILDER_PROTO = builder
+
+PACKAGE_SOURCES = $(wildcard client/shimport/*.py)
+
+UNIT_SOURCES = $(wildcard tests/unit/test_*.c)
+
+# ---------------------------------------------------------------------------------------------------------
+
+WARNINGS = -Wall -Wextra -Werror
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -MMD -MP
+ALL_LDFLAGS = $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+
+DAEMON_MODULES = libuv libprotobuf-c inih jansson
+DAEMON_LIBS = $(shell pkg-config --libs $(DAEMON_MODULES))
+UNIT_LIBS = $(DAEMON_LIBS) $(shell pkg-config --libs cmocka)
+CLIENT_LIBS = $(shell pkg-config --libs libprotobuf-c)
+
+GEN = $(BUILD)/gen
+OBJ = $(BUILD)/obj
+GEN_SOURCES = $(PROTO_SOURCES:proto/%.proto=$(GEN)/%.pb-c.c)
+GEN_HEADERS = $(GEN_SOURCES:.c=.h)
+
+PROGRAMS = $(BUILD)/bin/shimportd $(BUILD)/bin/shimportctl
+LIBRARIES = $(BUILD)/libdaemon.a $(BUILD)/libshared.a
+PACKAGE = $(PACKAGE_SOURCES:client/%=$(BUILD)/python/%)
+UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix bench \
+        install uninstall format lint clean
+
+all: build
+
+help:
+	@echo 'make                builds the daemon, the control tool and the client for every CPython found'
+	@echo 'make demo           installs what is missing, builds, compares imports with and without shimport'
+	@echo 'make check          likewise, and runs all tests'
+	@echo 'make check-units    the C tests alone, also with SANITIZE=address,undefined'
+	@echo 'make check-matrix   the tests in a Debian sid chroot, with its CPythons 3.13 and up (as root)'
+	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs'
+	@echo 'make install        into DESTDIR= PREFIX=/usr/local; make uninstall takes it out again'
+	@echo 'make deps           installs the Debian packages that any of this needs'
+	@echo 'make format lint    what to run before a commit'
+	@echo 'make clean'
+	@echo
+	@echo 'Variables: CC, CFLAGS, BUILD=build, SANITIZE=, PYTHONS="python3.11 /opt/python3.13/bin/python3"'
+
+build: programs package extensions
+
+programs: $(PROGRAMS)
+
+package: $(PACKAGE)
+
+# ---------------------------------------------------------------------------------------------------------
+# The daemon's side
+
+$(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto
+	@mkdir -p $(@D)
+	protoc-c --proto_path=proto --c_out=$(GEN) $<
+
+$(OBJ)/gen/%.o: $(GEN)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -I$(GEN) -c -o $@ $<
+
+$(OBJ)/%.o: %.c | $(GEN_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Ishared -Idaemon -I$(GEN) -c -o $@ $<
+
+$(BUILD)/libshared.a: $(SHARED_SOURCES:%.c=$(OBJ)/%.o) $(GEN_SOURCES:$(GEN)/%.c=$(OBJ)/gen/%.o)
+$(BUILD)/libdaemon.a: $(DAEMON_SOURCES:%.c=$(OBJ)/%.o)
+$(LIBRARIES):
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/bin/shimportd: $(OBJ)/daemon/main.o $(LIBRARIES)
+$(BUILD)/bin/shimportctl: $(CTL_SOURCES:%.c=$(OBJ)/%.o) $(LIBRARIES)
+$(PROGRAMS):
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+$(BUILD)/tests/%: $(OBJ)/tests/unit/%.o $(LIBRARIES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(UNIT_LIBS)
+
+units: $(UNITS)
+
+# ---------------------------------------------------------------------------------------------------------
+# The client's side: once for each SOABI, by a make of its own that gets SOABI and PYTHON_INCLUDE
+
+$(BUILD)/python/shimport/%.py: client/shimport/%.py
+	@mkdir -p $(@D)
+	install -m 644 $< $@
+
+extensions: $(GEN_SOURCES)
+	+@set -e; client/pythons.sh --builds | while read -r soabi include; do \
+	        $(MAKE) --no-print-directory extension SOABI="$$soabi" PYTHON_INCLUDE="$$include"; \
+	done
+
+ifdef SOABI
+EXTENSION_CFLAGS = $(ALL_CFLAGS) -fPIC -fvisibility=hidden -Ishared -Iclient -I$(GEN) -isystem $(PYTHON_INCLUDE) \
+        -DPY_SSIZE_T_CLEAN -DSHIMPORT_SOABI='"$(SOABI)"'
+EXTENSION_OBJ = $(OBJ)/$(SOABI)
+EXTENSION = $(BUILD)/python/_shimport.$(SOABI).so
+BUILDER = $(BUILD)/python/_shimport_build.$(SOABI).so
+RUN = $(BUILD)/python/run/sitecustomize.$(SOABI).so
+
+extension: $(EXTENSION) $(BUILDER) $(RUN)
+
+$(EXTENSION_OBJ)/gen/%.o: $(GEN)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(EXTENSION_CFLAGS) -c -o $@ $<
+
+$(EXTENSION_OBJ)/%.o: %.c | $(GEN_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(EXTENSION_CFLAGS) -c -o $@ $<
+
+$(EXTENSION): $(CLIENT_SOURCES:%.c=$(EXTENSION_OBJ)/%.o) $(CLIENT_PROTO:%=$(EXTENSION_OBJ)/gen/%.pb-c.o)
+$(BUILDER): $(BUILDER_SOURCES:%.c=$(EXTENSION_OBJ)/%.o) $(BUILDER_PROTO:%=$(EXTENSION_OBJ)/gen/%.pb-c.o)
+$(EXTENSION) $(BUILDER):
+	@mkdir -p $(@D)
+	$(CC) -shared $(ALL_LDFLAGS) -Wl,-z,now -o $@ $^ $(CLIENT_LIBS)
+
+$(RUN): | $(EXTENSION)
+	@mkdir -p $(@D)
+	ln -sfn ../$(notdir $(EXTENSION)) $@
+endif
+
+# ---------------------------------------------------------------------------------------------------------
+# Packages to install: only what is missing, and nothing is run where nothing is
+
+define install_packages
+	@missing=; for package in $(1); do \
+	        case "$$(dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null)" in \
+	        installed) ;; \
+	        *) missing="$$missing $$package" ;; \
+	        esac; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	        echo "installing with apt-get:$$missing"; \
+	        sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	        $$sudo apt-get update -q && \
+	        $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+endef
+
+deps:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_LINT) $(PACKAGES_MATRIX))
+
+# ---------------------------------------------------------------------------------------------------------
+# To see, to test, to measure. A recipe that installs packages builds in a make of its own, started afterwards.
+
+demo:
+	$(call install_packages,$(PACKAGES_BUILD))
+	@$(MAKE) --no-print-directory build
+	@$(TEST_PYTHON) tests/demo.py --build $(BUILD)
+
+check:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
+	@$(MAKE) --no-print-directory build units
+	@$(TEST_PYTHON) tests/run.py --build $(BUILD) --units --integration
+
+check-units: units
+	@$(TEST_PYTHON) tests/run.py --build $(BUILD) --units
+
+check-matrix:
+	$(call install_packages,$(PACKAGES_MATRIX))
+	@tests/matrix.sh
+
+bench:
+	$(call install_packages,$(PACKAGES_BUILD))
+	@$(MAKE) --no-print-directory build
+	@$(TEST_PYTHON) tests/bench/bench.py --build $(BUILD)
+
+# ---------------------------------------------------------------------------------------------------------
+
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+CLIENTDIR = $(DESTDIR)$(PREFIX)/lib/shimport
+
+install: build
+	install -d $(BINDIR) $(CLIENTDIR)
+	install -m 755 $(PROGRAMS) $(BINDIR)
+	rm -rf $(CLIENTDIR)/python
+	cp -a $(BUILD)/python $(CLIENTDIR)/python
+	chown -R -h 0:0 $(CLIENTDIR)/python 2>/dev/null || true
+
+uninstall:
+	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS)))
+	rm -rf $(CLIENTDIR)
+
+# ---------------------------------------------------------------------------------------------------------
+
+C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch])
+
+format:
+	clang-format -i $(C_FILES)
+
+lint:
+	clang-format --dry-run --Werror $(C_FILES)
+	$(MAKE) CC=clang BUILD=$(BUILD)/clang build units
+	clang-tidy --quiet $(filter shared/% daemon/%,$(C_FILES:%.h=)) -- -std=gnu17 -D_GNU_SOURCE -Ishared -Idaemon -I$(GEN)
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "memfd.h"
+#include "shimport.pb-c.h"
+#include "util.h"
+
+static void packet_freep(Packet **packet) {
+        if (*packet)
+                packet_done(*packet);
+        free(*packet);
+}
+
+static void reply_freep(Shimport__Reply **reply) {
+        if (*reply)
+                shimport__reply__free_unpacked(*reply, NULL);
+}
+
+static uint64_t now_ms(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Wait until the socket is ready. Return: 0, -ETIMEDOUT or another errno. */
+static int wait_until(int fd, short events, uint64_t deadline) {
+        for (;;) {
+                uint64_t now = now_ms();
+                int r;
+
+                if (now >= deadline)
+                        return -ETIMEDOUT;
+                r = syscalls_poll(fd, events, (int)(deadline - now));
+                if (r > 0)
+                        return 0;
+                if (r == 0)
+                        return -ETIMEDOUT;
+                if (r != -EINTR)
+                        return r;
+        }
+}
+
+int attach_root_open(AttachRoot *root, const char *path) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        int r;
+
+        fd = syscalls_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0)
+                return fd;
+        r = syscalls_fstat(fd, &st);
+        if (r < 0)
+                return r;
+        *root = (AttachRoot){
+                .path = path,
+                .dev = st.st_dev,
+                .ino = st.st_ino,
+                .owner = st.st_uid,
+                .fd = steal_fd(&fd),
+        };
+        return 0;
+}
+
+void attach_root_close(AttachRoot *root) {
+        root->fd = fd_close(root->fd);
+}
+
+static void root_refuse(AttachRoot *root, const char *why) {
+        root->state = SHIMPORT__ROOT_STATE__REFUSED;
+        snprintf(root->reason, sizeof(root->reason), "an image came that was not accepted: %s", why);
+}
+
+/* Is this an image of that root and that tag, from somebody to trust? Maps it if so. */
+static void root_accept(AttachRoot *root, const AttachRequest *request, int fd) {
+        MemfdInfo info;
+        const void *base;
+        const char *tag;
+        size_t length;
+        Image image;
+        int r;
+
+        r = memfd_check(fd, sizeof(ImageHeader), &info);
+        if (r != 0)
+                return root_refuse(root, r == MEMFD_E_UNSEALED ? "it is not sealed" : r == MEMFD_E_SIZE ? "it is too small" : strerror(-r));
+        if (info.owner != 0 && info.owner != geteuid() && info.owner != root->owner)
+                return root_refuse(root, "its owner is neither root, nor this user, nor the directory's owner");
+        r = memfd_map(fd, info.size, &base);
+        if (r < 0)
+                return root_refuse(root, strerror(-r));
+        r = image_open(base, info.size, &image);
+        if (r != 0) {
+                root_refuse(root, image_strerror(r));
+        } else if (image.header->root_dev != root->dev || image.header->root_ino != root->ino) {
+                root_refuse(root, "it is of another directory");
+        } else if (!(tag = image_string(&image, image.header->tag, &length)) || length != request->tag_length ||
+                   memcmp(tag, request->tag, length) != 0) {
+                root_refuse(root, "it is of another interpreter");
+        } else {
+                root->image = image;
+                root->generation = image.header->generation;
+                return;
+        }
+        munmap((void *)base, info.size);
+}
+
+static int request_send(int socket, const AttachRequest *request, AttachRoot *roots, size_t n_roots, uint64_t deadline) {
+        Shimport__Interpreter interpreter = SHIMPORT__INTERPRETER__INIT;
+        Shimport__Attach attach = SHIMPORT__ATTACH__INIT;
+        Shimport__Request message = SHIMPORT__REQUEST__INIT;
+        Shimport__Root entries[PACKET_ROOTS_MAX], *list[PACKET_ROOTS_MAX];
+        int fds[PACKET_ROOTS_MAX];
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size;
+        int r;
+
+        interpreter.tag = (ProtobufCBinaryData){ request->tag_length, (uint8_t *)request->tag };
+        interpreter.executable = (ProtobufCBinaryData){ strlen(request->executable), (uint8_t *)request->executable };
+        interpreter.options = (ProtobufCBinaryData){ strlen(request->options), (uint8_t *)request->options };
+        for (size_t i = 0; i < n_roots; i++) {
+                shimport__root__init(&entries[i]);
+                entries[i].path = (ProtobufCBinaryData){ strlen(roots[i].path), (uint8_t *)roots[i].path };
+                list[i] = &entries[i];
+                fds[i] = roots[i].fd;
+        }
+        attach.interpreter = &interpreter;
+        attach.roots = list;
+        attach.n_roots = n_roots;
+        attach.late = request->late;
+        message.protocol = SHIMPORT_PROTOCOL;
+        message.body_case = SHIMPORT__REQUEST__BODY_ATTACH;
+        message.attach = &attach;
+
+        size = shimport__request__get_packed_size(&message);
+        data = malloc(size);
+        if (!data)
+                return -ENOMEM;
+        shimport__request__pack(&message, data);
+        while ((r = packet_send(socket, data, size, fds, n_roots)) == -EAGAIN) {
+                r = wait_until(socket, POLLOUT, deadline);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
+/* One answer for each root, and their descriptors in turn. */
+static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_roots, Packet *packet) {
+        _cleanup_(reply_freep) Shimport__Reply *reply = NULL;
+        const Shimport__AttachReply *attach;
+        size_t at = 0, expected = 0;
+
+        reply = shimport__reply__unpack(NULL, packet->size, packet->data);
+        if (!reply || reply->body_case != SHIMPORT__REPLY__BODY_ATTACH || reply->attach->n_answers != n_roots)
+                return -EPROTO;
+        attach = reply->attach;
+        for (size_t i = 0; i < n_roots; i++)
+                expected += attach->answers[i]->has_image + attach->answers[i]->has_state;
+        if (expected != packet->n_fds)
+                return -EPROTO;
+        for (size_t i = 0; i < n_roots; i++) {
+                const Shimport__RootAnswer *answer = attach->answers[i];
+
+                roots[i].state = answer->state;
+                roots[i].generation = answer->generation;
+                snprintf(roots[i].reason, sizeof(roots[i].reason), "%.*s", (int)answer->reason.len,
+                         answer->reason.len ? (const char *)answer->reason.data : "");
+                if (answer->has_image)
+                        root_accept(&roots[i], request, packet->fds[at++]);
+                at += answer->has_state;
+        }
+        return 0;
+}
+
+static int converse(const Endpoint *endpoint, const AttachRequest *request, AttachRoot *roots, size_t n_roots,
+                    uint64_t deadline) {
+        _cleanup_(packet_freep) Packet *packet = NULL;
+        _cleanup_close_ int socket = -1;
+        int r;
+
+        r = endpoint_connect(endpoint, &socket);
+        if (r < 0)
+                return r;
+        r = request_send(socket, request, roots, n_roots, deadline);
+        if (r < 0)
+                return r;
+        packet = malloc(sizeof(*packet));
+        if (!packet)
+                return -ENOMEM;
+        packet->n_fds = 0;
+        r = wait_until(socket, POLLIN, deadline);
+        if (r < 0)
+                return r;
+        r = packet_recv(socket, packet);
+        if (r != 0)
+                return r < 0 ? r : -EPROTO;
+        return reply_take(request, roots, n_roots, packet);
+}
+
+int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots,
+               char ret_socket[sizeof(((struct sockaddr_un *)0)->sun_path)]) {
+        uint64_t deadline = now_ms() + request->budget_ms;
+        Endpoint endpoints[ENDPOINTS_MAX];
+        size_t n = endpoint_list(endpoints);
+        int r = -ENOENT;
+
+        for (size_t i = 0; i < n && r < 0; i++) {
+                r = converse(&endpoints[i], request, roots, n_roots, deadline);
+                if (r == 0)
+                        strcpy(ret_socket, endpoints[i].address.sun_path);
+        }
+        return r;
+}
+
+void attach_report(const char *socket_path, const AttachReport *report) {
+        Shimport__Report body = SHIMPORT__REPORT__INIT;
+        Shimport__Request message = SHIMPORT__REQUEST__INIT;
+        _cleanup_close_ int socket = -1;
+        Endpoint endpoint;
+        uint8_t data[128];
+
+        body.served = report->served;
+        body.fallback = report->fallback;
+        body.stale = report->stale;
+        message.protocol = SHIMPORT_PROTOCOL;
+        message.body_case = SHIMPORT__REQUEST__BODY_REPORT;
+        message.report = &body;
+        if (shimport__request__get_packed_size(&message) > sizeof(data) ||
+            endpoint_from_path(socket_path, &endpoint) < 0 || endpoint_connect(&endpoint, &socket) < 0)
+                return;
+        (void)packet_send(socket, data, shimport__request__pack(&message, data), NULL, 0);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_ATTACH_H
+#define SHIMPORT_ATTACH_H
+
+/*
+ * The one request a process makes: here are my roots, hand me images. Plain C that touches no Python object, so
+ * that it runs without the GIL.
+ *
+ * What the daemon hands over is believed only as far as it proves itself: sealed, whole, of the root and the tag
+ * asked for, and made by somebody whom the process trusts anyway when it imports from that root (root, its own
+ * user, the root directory's owner). All of it has a budget of time; whatever goes wrong, the answer is
+ * "stock".
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "endpoint.h"
+#include "image.h"
+#include "packet.h"
+
+/* How long a process waits for the daemon, in all; $SHIMPORT_BUDGET_MS overrides it. */
+#define ATTACH_BUDGET_MS 50
+
+typedef struct AttachRoot {
+        const char *path; /* borrowed */
+        int fd;           /* owned: O_RDONLY|O_DIRECTORY, or -1 */
+        dev_t dev;
+        ino_t ino;
+        uid_t owner;
+
+        /* Answered. */
+        int state; /* Shimport__RootState */
+        uint64_t generation;
+        char reason[160];
+        Image image; /* base is NULL unless an image was handed over and accepted; the caller's mapping then */
+} AttachRoot;
+
+typedef struct AttachRequest {
+        const char *tag;
+        size_t tag_length;
+        const char *executable;
+        const char *options;
+        bool late;
+        unsigned budget_ms;
+} AttachRequest;
+
+/* Opens the directory. Return: 0, or a negative errno: -ENOTDIR, -ENOENT, ... */
+int attach_root_open(AttachRoot *root, const char *path);
+
+/* Closes the directory; the mapping stays. */
+void attach_root_close(AttachRoot *root);
+
+/**
+ * attach_run() - ask a daemon for the images of some roots
+ * @roots:      opened; each gets its answer. At most PACKET_ROOTS_MAX.
+ * @ret_socket: path of the socket that answered
+ *
+ * Return: 0; a negative errno if no daemon answered: -ENOENT or -ECONNREFUSED (none there), -EPERM (not one to
+ * trust), -ETIMEDOUT or -EAGAIN (too slow), -EPROTO (not what it should be).
+ */
+int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots,
+               char ret_socket[sizeof(((struct sockaddr_un *)0)->sun_path)]);
+
+typedef struct AttachReport {
+        uint64_t served, fallback, stale;
+} AttachReport;
+
+/* Tell the daemon at the end how it went: one packet, no waiting, no answer, no matter if it is lost. */
+void attach_report(const char *socket_path, const AttachReport *report);
+
+#endif

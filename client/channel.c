@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "builder.pb-c.h"
+#include "packet.h"
+#include "util.h"
+
+typedef struct Channel {
+        PyObject_HEAD
+        int fd; /* owned */
+} Channel;
+
+static PyObject *raise_errno(int r) {
+        errno = -r;
+        return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+        Channel *self;
+        int fd;
+
+        if (!PyArg_ParseTuple(args, "i:Channel", &fd))
+                return NULL;
+        (void)kwargs;
+        self = (Channel *)type->tp_alloc(type, 0);
+        if (self)
+                self->fd = fd;
+        return (PyObject *)self;
+}
+
+static void channel_dealloc(PyObject *self) {
+        PyTypeObject *type = Py_TYPE(self);
+
+        fd_close(((Channel *)self)->fd);
+        type->tp_free(self);
+        Py_DECREF(type);
+}
+
+static int channel_send(Channel *self, const Shimport__FromBuilder *message, const int *fds, size_t n_fds) {
+        _cleanup_free_ uint8_t *data = malloc(shimport__from_builder__get_packed_size(message));
+        int r;
+
+        if (!data) {
+                PyErr_NoMemory();
+                return -1;
+        }
+        r = packet_send(self->fd, data, shimport__from_builder__pack(message, data), fds, n_fds);
+        if (r < 0) {
+                raise_errno(r);
+                return -1;
+        }
+        return 0;
+}
+
+/* Wait for the daemon's next word. Return: 0, or -1 with an exception. */
+static int channel_recv(Channel *self, Packet *packet, Shimport__ToBuilder **ret_message) {
+        int r;
+
+        do {
+                Py_BEGIN_ALLOW_THREADS
+                r = syscalls_poll(self->fd, POLLIN, -1);
+                Py_END_ALLOW_THREADS
+                r = r >= 0 ? packet_recv(self->fd, packet) : r;
+        } while (r == -EAGAIN || r == -EINTR);
+        if (r != 0) {
+                raise_errno(r < 0 ? r : -ECONNRESET);
+                return -1;
+        }
+        *ret_message = shimport__to_builder__unpack(NULL, packet->size, packet->data);
+        if (!*ret_message) {
+                packet_done(packet);
+                PyErr_SetString(PyExc_ValueError, "not a message to a builder");
+                return -1;
+        }
+        return 0;
+}
+
+PyDoc_STRVAR(job_doc, "job()\n--\n\n"
+                      "Wait for the job: (path as bytes, descriptor of the root, generation, shared, max_entries).");
+
+static PyObject *channel_job(PyObject *self, PyObject *args) {
+        Shimport__ToBuilder *message = NULL;
+        PyObject *job = NULL;
+        Packet *packet = malloc(sizeof(*packet));
+
+        (void)args;
+        if (!packet)
+                return PyErr_NoMemory();
+        packet->n_fds = 0;
+        if (channel_recv((Channel *)self, packet, &message) < 0)
+                goto finish;
+        if (message->body_case != SHIMPORT__TO_BUILDER__BODY_JOB || packet->n_fds != 1) {
+                PyErr_SetString(PyExc_ValueError, "not a job with its root");
+                goto finish;
+        }
+        job = Py_BuildValue("y#iKOI", message->job->path.data, (Py_ssize_t)message->job->path.len, packet->fds[0],
+                            (unsigned long long)message->job->generation,
+                            message->job->shared ? Py_True : Py_False, message->job->max_entries);
+        if (job)
+                packet->n_fds = 0; /* the caller's now */
+finish:
+        if (message)
+                shimport__to_builder__free_unpacked(message, NULL);
+        packet_done(packet);
+        free(packet);
+        return job;
+}
+
+PyDoc_STRVAR(scan_doc, "scan(directories)\n--\n\n"
+                       "Have directories watched before they are listed: a list of (path as bytes, descriptor), at most\n"
+                       "SCAN_MAX. True if they all are.");
+
+#define SCAN_MAX 200
+
+static PyObject *channel_scan(PyObject *self, PyObject *list) {
+        Shimport__FromBuilder message = SHIMPORT__FROM_BUILDER__INIT;
+        Shimport__BuildScan scan = SHIMPORT__BUILD_SCAN__INIT;
+        Shimport__ToBuilder *answer = NULL;
+        ProtobufCBinaryData paths[SCAN_MAX];
+        PyObject *watched = NULL;
+        int fds[SCAN_MAX];
+        Packet *packet;
+        Py_ssize_t n;
+
+        if (!PyList_Check(list) || (n = PyList_GET_SIZE(list)) > SCAN_MAX) {
+                PyErr_SetString(PyExc_ValueError, "scan() takes a list of at most SCAN_MAX directories");
+                return NULL;
+        }
+        for (Py_ssize_t i = 0; i < n; i++) {
+                char *path;
+                Py_ssize_t length;
+
+                if (!PyArg_ParseTuple(PyList_GET_ITEM(list, i), "y#i", &path, &length, &fds[i]))
+                        return NULL;
+                paths[i] = (ProtobufCBinaryData){ (size_t)length, (uint8_t *)path };
+        }
+        scan.paths = paths;
+        scan.n_paths = (size_t)n;
+        message.body_case = SHIMPORT__FROM_BUILDER__BODY_SCAN;
+        message.scan = &scan;
+        packet = malloc(sizeof(*packet));
+        if (!packet)
+                return PyErr_NoMemory();
+        packet->n_fds = 0;
+        if (channel_send((Channel *)self, &message, fds, (size_t)n) == 0 &&
+            channel_recv((Channel *)self, packet, &answer) == 0) {
+                if (answer->body_case == SHIMPORT__TO_BUILDER__BODY_SCANNED && packet->n_fds == 0)
+                        watched = PyBool_FromLong(answer->scanned->watched);
+                else
+                        PyErr_SetString(PyExc_ValueError, "not the answer to a scan");
+                shimport__to_builder__free_unpacked(answer, NULL);
+        }
+        packet_done(packet);
+        free(packet);
+        return watched;
+}
+
+PyDoc_STRVAR(progress_doc, "progress(done, total)\n--\n\nTell how many modules are done.");
+
+static PyObject *channel_progress(PyObject *self, PyObject *args) {
+        Shimport__FromBuilder message = SHIMPORT__FROM_BUILDER__INIT;
+        Shimport__BuildProgress progress = SHIMPORT__BUILD_PROGRESS__INIT;
+
+        if (!PyArg_ParseTuple(args, "II:progress", &progress.done, &progress.total))
+                return NULL;
+        message.body_case = SHIMPORT__FROM_BUILDER__BODY_PROGRESS;
+        message.progress = &progress;
+        return channel_send((Channel *)self, &message, NULL, 0) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(finish_doc, "finish(tag, error, image, directories, entries, modules, declined)\n--\n\n"
+                         "Hand back the sealed image, a descriptor, or -1 and an error.");
+
+static PyObject *channel_finish(PyObject *self, PyObject *args) {
+        Shimport__FromBuilder message = SHIMPORT__FROM_BUILDER__INIT;
+        Shimport__BuildResult result = SHIMPORT__BUILD_RESULT__INIT;
+        char *tag, *error;
+        Py_ssize_t tag_length, error_length;
+        int image;
+
+        if (!PyArg_ParseTuple(args, "s#s#iIIII:finish", &tag, &tag_length, &error, &error_length, &image,
+                              &result.directories, &result.entries, &result.modules, &result.declined))
+                return NULL;
+        result.tag = (ProtobufCBinaryData){ (size_t)tag_length, (uint8_t *)tag };
+        result.error = (ProtobufCBinaryData){ (size_t)error_length, (uint8_t *)error };
+        message.body_case = SHIMPORT__FROM_BUILDER__BODY_RESULT;
+        message.result = &result;
+        return channel_send((Channel *)self, &message, &image, image >= 0) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyObject *channel_type_new(PyObject *module) {
+        static PyMethodDef methods[] = {
+                { "job", channel_job, METH_NOARGS, job_doc },
+                { "scan", channel_scan, METH_O, scan_doc },
+                { "progress", channel_progress, METH_VARARGS, progress_doc },
+                { "finish", channel_finish, METH_VARARGS, finish_doc },
+                { 0 },
+        };
+        static PyType_Slot slots[] = {
+                { Py_tp_doc, (void *)"Channel(fd)\n--\n\nA builder's end of its socket; takes over the descriptor." },
+                { Py_tp_new, channel_new },
+                { Py_tp_dealloc, channel_dealloc },
+                { Py_tp_methods, methods },
+                { 0, NULL },
+        };
+        static PyType_Spec spec = {
+                .name = "_shimport_build.Channel",
+                .basicsize = sizeof(Channel),
+                .flags = Py_TPFLAGS_DEFAULT,
+                .slots = slots,
+        };
+
+        if (PyModule_AddIntConstant(module, "SCAN_MAX", SCAN_MAX) < 0)
+                return NULL;
+        return PyType_FromModuleAndSpec(module, &spec, NULL);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "loader.h"
+
+#include <marshal.h>
+
+#include "place.h"
+#include "stock.h"
+
+static PyObject *stock_get_code(ModuleState *state, PyObject *self, PyObject *name) {
+        PyObject *method = PyObject_GetAttr((PyObject *)state->stock_loader, state->names.get_code);
+        PyObject *code = method ? PyObject_CallFunctionObjArgs(method, self, name, NULL) : NULL;
+
+        Py_XDECREF(method);
+        return code;
+}
+
+/*
+ * The image's code with the module's file name in it, as _compile_bytecode() in _bootstrap_external.py leaves it.
+ * Return: new, or NULL: without an exception if the image has no usable code.
+ */
+static PyObject *code_unmarshal(ModuleState *state, const Image *image, const ImageEntry *entry, PyObject *path) {
+        size_t size;
+        const uint8_t *bytes = image_code(image, entry, &size);
+        PyObject *code, *result;
+
+        if (!bytes)
+                return NULL;
+        code = PyMarshal_ReadObjectFromString((const char *)bytes, (Py_ssize_t)size);
+        if (code && !PyCode_Check(code))
+                Py_CLEAR(code);
+        if (!code) {
+                if (!PyErr_ExceptionMatches(PyExc_MemoryError))
+                        PyErr_Clear();
+                return NULL;
+        }
+        if (PyUnicode_Compare(((PyCodeObject *)code)->co_filename, path) != 0) {
+                result = PyObject_CallFunctionObjArgs(state->fix_co_filename, code, path, NULL);
+                if (!result)
+                        Py_CLEAR(code);
+                Py_XDECREF(result);
+        }
+        state->counters.unmarshalled += code != NULL;
+        return code;
+}
+
+static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
+        ModuleState *state = state_of(self);
+        PyObject *name = NULL, *path = NULL, *code = NULL;
+        const ImageEntry *entry;
+        Place *place;
+
+        if (!state)
+                return NULL;
+        place = place_at(self, state->loader_slot);
+        entry = place ? image_entry(&place->root->image, place->number) : NULL;
+        if (!entry || !state->active || stock_is_patched(state))
+                goto stock;
+        /* A program may have given the loader another name or path, or ask for another module. */
+        name = PyObject_GetAttr(self, state->names.name);
+        path = name ? PyObject_GetAttr(self, state->names.path) : NULL;
+        if (!path)
+                goto finish;
+        if (!PyUnicode_CheckExact(name) || !PyUnicode_CheckExact(path) || !PyUnicode_CheckExact(fullname) ||
+            (name != fullname && PyUnicode_Compare(name, fullname) != 0))
+                goto stock;
+        code = code_unmarshal(state, &place->root->image, entry, path);
+        if (code) {
+                place->root->served++;
+                state->counters.served++;
+        }
+        if (code || PyErr_Occurred())
+                goto finish;
+stock:
+        state->counters.fallback++;
+        code = stock_get_code(state, self, fullname);
+finish:
+        Py_XDECREF(name);
+        Py_XDECREF(path);
+        return code;
+}
+
+static PyObject *loader_reduce(PyObject *self, PyObject *protocol) {
+        ModuleState *state = state_of(self);
+
+        (void)protocol;
+        return state ? place_reduce_as(self, state->stock_loader) : NULL;
+}
+
+static PyObject *loader_class(PyObject *self, void *closure) {
+        ModuleState *state = state_of(self);
+
+        (void)closure;
+        return state ? Py_NewRef(state->stock_loader) : NULL;
+}
+
+PyTypeObject *loader_type_new(ModuleState *state) {
+        static PyMethodDef methods[] = {
+                { "get_code", loader_get_code, METH_O,
+                  "Concrete implementation of InspectLoader.get_code." },
+                { "__reduce_ex__", loader_reduce, METH_O, NULL },
+                { 0 },
+        };
+        static PyGetSetDef getsets[] = {
+                { "__class__", loader_class, NULL, NULL, NULL },
+                { 0 },
+        };
+
+        return place_subtype_new(state->module, state->stock_loader, "_frozen_importlib_external.SourceFileLoader",
+                                 methods, getsets, &state->loader_slot);
+}
+
+PyObject *loader_new(ModuleState *state, Root *root, uint32_t entry, PyObject *name, PyObject *path) {
+        PyObject *self = instance_new(state->loader_type);
+        PyObject *place = self ? place_new(state, root, entry, NULL) : NULL;
+
+        if (place) {
+                place_put(self, state->loader_slot, place);
+                if (PyObject_GenericSetAttr(self, state->names.name, name) == 0 &&
+                    PyObject_GenericSetAttr(self, state->names.path, path) == 0)
+                        return self;
+        }
+        Py_XDECREF(self);
+        return NULL;
+}

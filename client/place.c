@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "place.h"
+
+#include <string.h>
+#include <structmember.h>
+
+static void place_dealloc(PyObject *self) {
+        PyTypeObject *type = Py_TYPE(self);
+
+        Py_XDECREF(((Place *)self)->prefix);
+        type->tp_free(self);
+        Py_DECREF(type);
+}
+
+PyTypeObject *place_type_new(PyObject *module) {
+        static PyType_Slot slots[] = {
+                { Py_tp_dealloc, place_dealloc },
+                { 0, NULL },
+        };
+        static PyType_Spec spec = {
+                .name = "_shimport.Place",
+                .basicsize = sizeof(Place),
+                .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+                .slots = slots,
+        };
+
+        return (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+}
+
+PyObject *place_new(ModuleState *state, Root *root, uint32_t number, PyObject *prefix) {
+        Place *place = (Place *)state->place_type->tp_alloc(state->place_type, 0);
+
+        if (!place)
+                return NULL;
+        place->root = root;
+        place->number = number;
+        place->prefix = Py_XNewRef(prefix);
+        return (PyObject *)place;
+}
+
+PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const char *name, PyMethodDef *methods,
+                                PyGetSetDef *getsets, Py_ssize_t *ret_offset) {
+        PyMemberDef members[] = {
+                { .name = "_place", .type = T_OBJECT_EX, .offset = stock->tp_basicsize, .flags = READONLY },
+                { 0 },
+        };
+        PyType_Slot slots[] = {
+                { Py_tp_methods, methods },
+                { Py_tp_getset, getsets },
+                { Py_tp_members, members },
+                { 0, NULL },
+        };
+        PyType_Spec spec = {
+                .name = name,
+                .basicsize = (int)(stock->tp_basicsize + sizeof(PyObject *)),
+                .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+                .slots = slots,
+        };
+        PyObject *type = PyType_FromModuleAndSpec(module, &spec, (PyObject *)stock);
+
+        if (type)
+                *ret_offset = stock->tp_basicsize;
+        return (PyTypeObject *)type;
+}
+
+static bool is_ascii(const char *bytes, size_t length) {
+        for (size_t i = 0; i < length; i++)
+                if (bytes[i] & 0x80)
+                        return false;
+        return true;
+}
+
+PyObject *place_join(const Place *directory, const char *bytes, size_t length) {
+        Py_ssize_t before = PyUnicode_GET_LENGTH(directory->prefix);
+        PyObject *joined, *name;
+
+        if (!PyUnicode_IS_ASCII(directory->prefix) || !is_ascii(bytes, length)) {
+                name = PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)length, NULL);
+                joined = name ? PyUnicode_Concat(directory->prefix, name) : NULL;
+                Py_XDECREF(name);
+                return joined;
+        }
+        joined = PyUnicode_New(before + (Py_ssize_t)length, 127);
+        if (joined) {
+                memcpy(PyUnicode_1BYTE_DATA(joined), PyUnicode_1BYTE_DATA(directory->prefix), (size_t)before);
+                memcpy(PyUnicode_1BYTE_DATA(joined) + before, bytes, length);
+        }
+        return joined;
+}
+
+/* What object.__reduce_ex__(2) gives for the stock object: copyreg.__newobj__, (class,), its __dict__. */
+PyObject *place_reduce_as(PyObject *self, PyTypeObject *stock) {
+        PyObject *copyreg = PyImport_ImportModule("copyreg");
+        PyObject *newobj = copyreg ? PyObject_GetAttrString(copyreg, "__newobj__") : NULL;
+        PyObject *dict = newobj ? PyObject_GetAttrString(self, "__dict__") : NULL;
+        PyObject *reduced = dict ? Py_BuildValue("(O(O)O)", newobj, stock, dict) : NULL;
+
+        Py_XDECREF(copyreg);
+        Py_XDECREF(newobj);
+        Py_XDECREF(dict);
+        return reduced;
+}

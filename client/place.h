@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_PLACE_H
+#define SHIMPORT_PLACE_H
+
+/*
+ * A place in an image: a directory for a finder, an entry for a loader. It is what distinguishes our finder and
+ * loader from stock's, kept in a slot of theirs that no Python code sees.
+ */
+
+#include <Python.h>
+
+#include "root.h"
+#include "state.h"
+
+typedef struct Place {
+        PyObject_HEAD
+        Root *root;       /* lives as long as the module, which the type keeps alive */
+        uint32_t number;  /* of the directory or entry */
+        PyObject *prefix; /* a directory's: its path and a slash, str; otherwise NULL */
+} Place;
+
+/* Return: the type, or NULL with an exception. */
+PyTypeObject *place_type_new(PyObject *module);
+
+/* @prefix is borrowed. Return: a new place, or NULL with an exception. */
+PyObject *place_new(ModuleState *state, Root *root, uint32_t number, PyObject *prefix);
+
+/**
+ * place_subtype_new() - a subclass of a stock class, with one hidden slot for a Place
+ * @spec:       name, methods and getsets; the size and the slot's member are set here
+ * @ret_offset: where in an instance the slot lies
+ *
+ * No traverse, clear or dealloc of our own: CPython's subtype functions, which the stock class has because it is a
+ * Python class, see to the slot as they see to a __slots__ member.
+ *
+ * Return: the type, or NULL with an exception.
+ */
+PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const char *name, PyMethodDef *methods,
+                                PyGetSetDef *getsets, Py_ssize_t *ret_offset);
+
+/* The place in an instance's slot, borrowed, or NULL if it has none. */
+static inline Place *place_at(PyObject *self, Py_ssize_t offset) {
+        return *(Place **)((char *)self + offset);
+}
+
+static inline void place_put(PyObject *self, Py_ssize_t offset, PyObject *consume_place) {
+        *(PyObject **)((char *)self + offset) = consume_place;
+}
+
+/* Join a directory's prefix and a name of the image. Return: a new str, or NULL with an exception. */
+PyObject *place_join(const Place *directory, const char *bytes, size_t length);
+
+/* Pickle and copy an instance as the stock object that it stands for: tp __reduce_ex__. */
+PyObject *place_reduce_as(PyObject *self, PyTypeObject *stock);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_ROOT_H
+#define SHIMPORT_ROOT_H
+
+/*
+ * The roots of a process: each path entry that was asked for, with its image if there is one. A root is found
+ * by the path it was opened under. Mappings live as long as the module.
+ */
+
+#include <Python.h>
+
+#include "image.h"
+#include "state.h"
+
+struct Root {
+        Root *next;
+        char *path; /* as in sys.path, without trailing slashes */
+        size_t path_length;
+        int state; /* Shimport__RootState */
+        uint64_t generation;
+        char *reason;
+        Image image; /* base is NULL: stock */
+        uint64_t served;
+};
+
+/**
+ * root_attach() - ask the daemon for roots
+ * @paths:      a list; what is not an absolute str, or was asked for before, is passed over
+ * @late:       while running, not at start-up
+ *
+ * A daemon that does not answer makes the state deaf, which is no error.
+ *
+ * Return: 0, or -1 with an exception.
+ */
+int root_attach(ModuleState *state, PyObject *paths, bool late);
+
+/**
+ * root_find() - which attached root, and which directory of it, does a path name?
+ *
+ * The longest root that the path lies under.
+ *
+ * Return: the root, even if it has no image; NULL if the path lies under none that was asked for.
+ */
+Root *root_find(ModuleState *state, const char *path, size_t length, uint32_t *ret_directory);
+
+/* Whether this very path was asked for. */
+bool root_known(const ModuleState *state, const char *path, size_t length);
+
+void root_free_all(ModuleState *state);
+
+#endif

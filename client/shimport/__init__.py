@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""shimport in this process: what it serves, and why not.
+
+>>> import shimport
+>>> shimport.status()["active"]
+True
+"""
+
+__all__ = ["explain", "status"]
+
+try:
+    import _shimport
+except ImportError as _error:
+    _shimport = None
+    _missing = str(_error)
+
+
+def status():
+    """What shimport does in this process, as a dict.
+
+    active: whether imports are served; reason: why not; socket: the daemon's; roots: a list of dicts, one for each
+    path entry that was asked for; served, fallback, stale, thawed, unmarshalled: counts.
+    """
+    if _shimport is None:
+        return {"active": False, "reason": _missing, "socket": None, "roots": [], "served": 0, "fallback": 0,
+                "stale": 0, "thawed": 0, "unmarshalled": 0}
+    return _shimport.status()
+
+
+def explain(name):
+    """How a module's name is found: a list of dicts, one for each path entry in turn, up to the one that has it."""
+    from shimport.explanation import explain as run
+
+    return run(name)

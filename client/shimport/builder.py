@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: MIT
+"""The builder: turns one root into one sealed image, then ends.
+
+The daemon starts it as `PYTHON -I -S -B .../builder.py` under the user who owns the root, with a packet socket as
+descriptor 3. It compiles, and never executes a module; it writes no file. What it puts into the image is what stock's
+FileFinder would find and SourceFileLoader.get_code() would load (importlib/_bootstrap_external.py), as far as that is
+beyond doubt: anything else gets an entry of KIND_STOCK with the reason, and the processes ask stock for it.
+
+Everything is opened relative to the root's descriptor, and a directory is listed only after the daemon watches it.
+"""
+
+import os
+import stat
+import sys
+
+_CLIENT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(_CLIENT_DIRECTORY)
+
+import importlib.machinery as machinery
+import importlib.util
+import marshal
+import types
+import warnings
+
+import _shimport_build as build
+
+JOB_FD = 3
+
+# The limits of one image, far above any directory of modules that is one: beyond them the root stays with stock.
+MAX_ENTRIES = 500_000
+MAX_SOURCE = 64 << 20
+
+# In the order in which FileFinder tries them, see _get_supported_file_loaders().
+SUFFIXES = (
+    [(suffix, build.KIND_EXTENSION) for suffix in machinery.EXTENSION_SUFFIXES]
+    + [(suffix, build.KIND_SOURCE) for suffix in machinery.SOURCE_SUFFIXES]
+    + [(suffix, build.KIND_SOURCELESS) for suffix in machinery.BYTECODE_SUFFIXES]
+)
+
+
+def is_utf8(name):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class LeftOut(Exception):
+    """Why a module must come from stock."""
+
+
+class Directory:
+    """A directory that is part of the image: the root, or a package's."""
+
+    __slots__ = ("fd", "number", "parent", "name", "path")
+
+    def __init__(self, path, fd, parent=None, name=None):
+        self.path = path  # relative to the root
+        self.fd = fd
+        self.parent = parent
+        self.name = name
+        self.number = None
+
+
+class Job:
+    def __init__(self, channel):
+        path, self.root_fd, self.generation, self.shared, limit = channel.job()
+        self.channel = channel
+        self.root = os.fsdecode(path).rstrip("/") or "/"
+        self.root_stat = os.fstat(self.root_fd)
+        self.max_entries = limit or MAX_ENTRIES
+        self.writer = build.ImageWriter()
+        self.entries = 0
+        self.directories = 0
+        self.modules = 0
+        self.declined = 0
+        self.files = []  # (where it stands, directory, name, file, kind, package)
+
+    # -- walking ------------------------------------------------------------------------------------------------
+
+    def scan(self):
+        """List the root and every package below it, level by level, each directory watched first."""
+        level = [Directory("", os.dup(self.root_fd))]
+        while level:
+            below = []
+            for start in range(0, len(level), build.SCAN_MAX):
+                batch = self.opened(level[start : start + build.SCAN_MAX])
+                if not self.channel.scan([(os.fsencode(d.path), d.fd) for d in batch]):
+                    raise LeftOut("no more directories can be watched")
+                for directory in batch:
+                    below += self.list(directory)
+                    os.close(directory.fd)
+                    directory.fd = None
+            level = below
+
+    def opened(self, directories):
+        batch = []
+        for directory in directories:
+            if directory.fd is None:
+                try:
+                    directory.fd = os.open(
+                        directory.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self.root_fd
+                    )
+                except OSError as error:
+                    self.leave_out(directory.parent, directory.name, f"its directory does not open: {error.strerror}")
+                    continue
+            batch.append(directory)
+        return batch
+
+    def list(self, directory):
+        """Index what can be imported from a directory; give the packages whose directories come next."""
+        with os.scandir(directory.fd) as listing:
+            found = {entry.name: entry for entry in listing}
+
+        init = None
+        if directory.parent is not None:
+            init = self.find_file(found, "__init__")
+            if init is None:  # it was there a moment ago
+                self.leave_out(directory.parent, directory.name, "its __init__ went away while it was read")
+                return []
+        directory.number = self.writer.add_directory(directory.path, True)
+        self.directories += 1
+        if init is not None:
+            self.index(directory, directory.parent, directory.name, init, package=True)
+
+        below = []
+        for name in self.importable(found):
+            entry = found.get(name)
+            if name == "__pycache__" or (entry is not None and entry.is_symlink() and entry.is_dir()):
+                self.leave_out(directory, name, "a directory that no watch is kept on")
+                continue
+            is_directory = entry is not None and entry.is_dir(follow_symlinks=False)
+            if is_directory and self.has_init(directory, name):
+                below.append(Directory(os.path.join(directory.path, name), None, directory, name))
+                continue
+            file = self.find_file(found, name)
+            if file is not None:
+                if is_directory:  # an __init__ that appears in there would be seen by nobody
+                    self.leave_out(directory, name, "a module and a directory")
+                else:
+                    self.index(directory, directory, name, file)
+            elif is_directory:
+                self.leave_out(directory, name, "a namespace portion")
+        return below
+
+    @staticmethod
+    def importable(found):
+        """The names that an import could look for here, each once. No process can ask an image for one that is not
+        UTF-8, and the last part of a module's name holds no dot."""
+        names = {}
+        for name, entry in found.items():
+            if entry.is_dir():
+                names[name] = True
+            for suffix, _ in SUFFIXES:
+                if name.endswith(suffix):
+                    names[name[: -len(suffix)]] = True
+        return [name for name in names if name and "." not in name and is_utf8(name)]
+
+    def has_init(self, directory, name):
+        for suffix, _ in SUFFIXES:
+            try:
+                mode = os.stat(f"{name}/__init__{suffix}", dir_fd=directory.fd).st_mode
+            except OSError:
+                continue
+            if stat.S_ISREG(mode):
+                return True
+        return False
+
+    @staticmethod
+    def find_file(found, stem):
+        """The file that FileFinder would take for a stem: (entry, kind), or None."""
+        for suffix, kind in SUFFIXES:
+            entry = found.get(stem + suffix)
+            try:
+                if entry is not None and entry.is_file():
+                    return entry, kind
+            except OSError:
+                pass
+        return None
+
+    # -- entries ------------------------------------------------------------------------------------------------
+
+    def index(self, where, directory, name, file, package=False):
+        """Note a file that stands in `where` as what `name` is in `directory`: another one for a package's __init__."""
+        self.count()
+        entry, kind = file
+        self.files.append((where, directory, name, entry.name, kind, package))
+
+    def count(self):
+        self.entries += 1
+        if self.entries > self.max_entries:
+            raise LeftOut(f"it holds more than {self.max_entries} names")
+
+    def leave_out(self, directory, name, reason):
+        self.count()
+        self.writer.add_entry(directory.number, name, build.KIND_STOCK, file=name, reason=reason)
+
+    def add_files(self):
+        """Add the entries of all files noted, with the code of those that have some."""
+        for done, (where, directory, name, file, kind, package) in enumerate(self.files):
+            if done % 32 == 0:
+                self.channel.progress(done, len(self.files))
+            entry = {
+                "file": f"{name}/{file}" if package else file,
+                "package": package,
+                "child": where.number if package else None,
+            }
+            try:
+                self.check_link(where, file)
+                if kind == build.KIND_SOURCE:
+                    entry["cached"] = importlib.util.cache_from_source(entry["file"])
+                    entry.update(self.code_of(where, file))
+                    self.modules += 1
+            except (LeftOut, OSError) as error:
+                kind = build.KIND_STOCK
+                entry["reason"] = error.strerror if isinstance(error, OSError) else str(error)
+            self.writer.add_entry(directory.number, name, kind, **entry)
+        self.channel.progress(len(self.files), len(self.files))
+
+    def check_link(self, where, file):
+        """A link's target changes without the watch on this directory; a link to a neighbour does not."""
+        try:
+            target = os.readlink(os.path.join(where.path, file), dir_fd=self.root_fd)
+        except OSError:
+            return  # no link
+        if "/" in target:
+            raise LeftOut("a symbolic link")
+
+    def check_trust(self, status):
+        """Rule 2 of the design: an image that other users see holds nothing that not everyone may read, or that
+        others than its owner and root may write."""
+        if not self.shared:
+            return
+        if not status.st_mode & stat.S_IROTH:
+            raise LeftOut("not everyone may read it")
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise LeftOut("others than its owner may write it")
+        if status.st_uid not in (0, self.root_stat.st_uid):
+            raise LeftOut("it belongs to another user than its root")
+
+    # -- code ---------------------------------------------------------------------------------------------------
+
+    def open(self, path):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.root_fd)
+
+    def code_of(self, where, file):
+        """What SourceFileLoader.get_code() gives for a source, and what the source looked like."""
+        fd = self.open(os.path.join(where.path, file))
+        try:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode):
+                raise LeftOut("not a regular file")
+            if before.st_nlink > 1:
+                raise LeftOut("a file with more than one hard link")
+            self.check_trust(before)
+            if before.st_size > MAX_SOURCE:
+                raise LeftOut("too large")
+            source = Source(fd, before)
+            data = self.cached_code(where, file, source)
+            if data is None:
+                data = self.compile(os.path.join(self.root, where.path, file), source.read())
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if source.look(before) != source.look(after):
+            raise LeftOut("it changed while it was read")
+        return {"code": data, "stat": source.look(after)}
+
+    def cached_code(self, where, file, source):
+        """The marshalled code of a valid pyc (PEP 552), or None if stock would compile."""
+        try:
+            fd = self.open(os.path.join(where.path, importlib.util.cache_from_source(file)))
+        except OSError:
+            return None
+        with open(fd, "rb") as pyc:
+            status = os.fstat(fd)
+            # Unmarshalling is not safe for hostile bytes: only what root or this user wrote.
+            if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
+                return None
+            data = pyc.read()
+        if data[:4] != importlib.util.MAGIC_NUMBER or len(data) < 16:
+            return None
+        flags = int.from_bytes(data[4:8], "little")
+        if flags & ~0b11:
+            return None
+        if not flags & 0b1:
+            mtime, size, _ = source.look(source.status)
+            if int.from_bytes(data[8:12], "little") != int(source.status.st_mtime) & 0xFFFFFFFF:
+                return None
+            if int.from_bytes(data[12:16], "little") != size & 0xFFFFFFFF:
+                return None
+        elif flags & 0b10 and data[8:16] != importlib.util.source_hash(source.read()):
+            return None
+        try:
+            code = marshal.loads(memoryview(data)[16:])
+        except Exception as error:
+            raise LeftOut(f"its pyc does not load: {error}") from None
+        if not isinstance(code, types.CodeType):
+            raise LeftOut("its pyc holds no code")
+        return data[16:]
+
+    @staticmethod
+    def compile(path, source):
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                code = machinery.SourceFileLoader("<builder>", path).source_to_code(source, path)
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise LeftOut(f"it does not compile: {type(error).__name__}: {error}".split("\n")[0]) from None
+        if warned:
+            raise LeftOut(f"compiling it warns: {warned[0].message}".split("\n")[0])
+        return marshal.dumps(code)
+
+
+class Source:
+    """A source file that is read at most once, and only if its pyc does not do."""
+
+    def __init__(self, fd, status):
+        self.fd = fd
+        self.status = status
+        self.data = None
+
+    def read(self):
+        if self.data is None:
+            with open(os.dup(self.fd), "rb") as file:
+                self.data = file.read()
+        return self.data
+
+    @staticmethod
+    def look(status):
+        return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def main():
+    channel = build.Channel(JOB_FD)
+    tag = build.tag()
+    try:
+        job = Job(channel)
+        job.scan()
+        job.add_files()
+        image = job.writer.seal(
+            tag,
+            os.fsencode(job.root),
+            job.generation,
+            job.root_stat.st_dev,
+            job.root_stat.st_ino,
+            int.from_bytes(os.urandom(8), "little"),
+        )
+    except (LeftOut, OSError, MemoryError) as error:
+        channel.finish(tag, str(error) or type(error).__name__, -1, 0, 0, 0, 0)
+        return
+    channel.finish(tag, "", image, job.directories, job.entries, job.modules, job.declined)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_STATE_H
+#define SHIMPORT_STATE_H
+
+/*
+ * What one interpreter's `_shimport` knows. It is the state of the module, so each subinterpreter has its own;
+ * all of it is touched with the GIL held. The module owns everything here.
+ */
+
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "attach.h"
+
+typedef struct Root Root;
+
+/* Attribute names, interned once. */
+#define NAMES(X)                                                                                                   \
+        X(name)                                                                                                    \
+        X(loader)                                                                                                  \
+        X(origin)                                                                                                  \
+        X(submodule_search_locations)                                                                              \
+        X(_cached)                                                                                                 \
+        X(path)                                                                                                    \
+        X(get_code)                                                                                                \
+        X(get_data)                                                                                                \
+        X(path_stats)                                                                                              \
+        X(source_to_code)                                                                                          \
+        X(find_spec)                                                                                               \
+        X(pycache_prefix)                                                                                          \
+        X(path_hooks)                                                                                              \
+        X(path_importer_cache)                                                                                     \
+        X(__dict__)                                                                                                \
+        X(__init__)
+
+typedef struct Names {
+#define X(name) PyObject *name;
+        NAMES(X)
+#undef X
+} Names;
+
+/* Attributes of a stock spec that are neither the spec's own nor mutable, in stock's order. */
+#define SPEC_ATTRIBUTES_MAX 16
+
+typedef struct SpecShape {
+        size_t n;
+        PyObject *names[SPEC_ATTRIBUTES_MAX];
+        PyObject *values[SPEC_ATTRIBUTES_MAX]; /* NULL: the spec's own; a list: a fresh one each */
+} SpecShape;
+
+/* Stock's methods as they were at activation: where a program has put its own in their place, stock answers. */
+#define STOCK_METHODS 5
+
+typedef struct Counters {
+        uint64_t served, fallback, stale, unmarshalled, thawed;
+} Counters;
+
+typedef struct ModuleState {
+        PyObject *module; /* borrowed: the state is the module's */
+        Names names;
+
+        /* From importlib. */
+        PyTypeObject *spec_type;            /* ModuleSpec */
+        PyTypeObject *stock_finder;         /* FileFinder */
+        PyTypeObject *stock_loader;         /* SourceFileLoader */
+        PyObject *sourceless_loader;        /* SourcelessFileLoader */
+        PyObject *extension_loader;         /* ExtensionFileLoader */
+        PyObject *loader_details;           /* what FileFinder() takes after the path, a tuple */
+        PyObject *fix_co_filename;          /* _imp._fix_co_filename */
+        PyObject *stock_methods[STOCK_METHODS];
+        SpecShape shape;
+
+        PyTypeObject *place_type, *finder_type, *loader_type, *hook_type;
+        Py_ssize_t finder_slot, loader_slot; /* where their instances keep their Place */
+
+        /* The conversation with the daemon. */
+        PyObject *tag, *executable; /* str, bytes */
+        const char *options;
+        unsigned budget_ms;
+        bool debug;
+        char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
+        pid_t pid; /* of the activation: a forked child does not report what its parent will */
+
+        bool active;
+        bool deaf; /* the daemon failed us once: not asked again by this process */
+        char reason[200];
+        Root *roots; /* those asked for, by whatever outcome */
+        Counters counters;
+} ModuleState;
+
+extern PyModuleDef shimport_module;
+
+/* The state behind an instance of one of our types, or of a subclass; NULL with an exception. */
+static inline ModuleState *state_of(PyObject *self) {
+        PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &shimport_module);
+
+        return module ? PyModule_GetState(module) : NULL;
+}
+
+/* object.__new__(type): not tp_alloc alone, which leaves a Python class's attributes unprepared in 3.11. */
+static inline PyObject *instance_new(PyTypeObject *type) {
+        PyObject *none = PyTuple_New(0);
+        PyObject *instance = none ? PyBaseObject_Type.tp_new(type, none, NULL) : NULL;
+
+        Py_XDECREF(none);
+        return instance;
+}
+
+/* One line to stderr if SHIMPORT_DEBUG=1. */
+void state_debug(const ModuleState *state, const char *format, ...) __attribute__((__format__(printf, 2, 3)));
+
+#endif

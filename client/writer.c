@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "writer.h"
+
+#include <errno.h>
+
+#include "image_writer.h"
+#include "util.h"
+
+typedef struct Writer {
+        PyObject_HEAD
+        ImageWriter *writer;
+} Writer;
+
+static PyObject *raise_errno(int r) {
+        errno = -r;
+        return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyObject *writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+        _cleanup_(image_writer_freep) ImageWriter *writer = NULL;
+        Writer *self;
+        int r;
+
+        if (!PyArg_ParseTuple(args, ":ImageWriter"))
+                return NULL;
+        (void)kwargs;
+        r = image_writer_new(&writer);
+        if (r < 0)
+                return raise_errno(r);
+        self = (Writer *)type->tp_alloc(type, 0);
+        if (self)
+                self->writer = steal_pointer(&writer);
+        return (PyObject *)self;
+}
+
+static void writer_dealloc(PyObject *self) {
+        PyTypeObject *type = Py_TYPE(self);
+
+        image_writer_free(((Writer *)self)->writer);
+        type->tp_free(self);
+        Py_DECREF(type);
+}
+
+PyDoc_STRVAR(add_directory_doc, "add_directory(path, complete)\n--\n\n"
+                                "Add a directory, relative to the root; its number.");
+
+static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
+        const char *path;
+        int complete, r;
+        uint32_t number;
+
+        if (!PyArg_ParseTuple(args, "sp:add_directory", &path, &complete))
+                return NULL;
+        r = image_writer_add_directory(((Writer *)self)->writer, path, complete ? IMAGE_DIRECTORY_COMPLETE : 0, &number);
+        return r < 0 ? raise_errno(r) : PyLong_FromUnsignedLong(number);
+}
+
+PyDoc_STRVAR(add_entry_doc, "add_entry(directory, name, kind, *, file='', cached='', reason='', package=False,\n"
+                            "          child=None, code=b'', frozen=b'', stat=None)\n--\n\n"
+                            "Add what can be imported by a name; stat is (size, mtime in ns, inode).");
+
+static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwargs) {
+        static char *keywords[] = { "directory", "name",   "kind", "file",   "cached", "reason",
+                                    "package",   "child", "code", "frozen", "stat",   NULL };
+        ImageWriterEntry entry = { .file = "", .cached = "", .reason = "", .child = IMAGE_NONE };
+        Py_buffer code = { 0 }, frozen = { 0 };
+        unsigned long long size = 0, mtime = 0, ino = 0;
+        PyObject *child = Py_None, *stat = Py_None;
+        int kind, package = 0, r = -1;
+
+        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*O:add_entry", keywords, &entry.directory,
+                                         &entry.name, &kind, &entry.file, &entry.cached, &entry.reason, &package,
+                                         &child, &code, &frozen, &stat))
+                return NULL;
+        if (stat != Py_None && !PyArg_ParseTuple(stat, "KKK", &size, &mtime, &ino))
+                goto finish;
+        if (child != Py_None) {
+                unsigned long number = PyLong_AsUnsignedLong(child);
+
+                if (PyErr_Occurred())
+                        goto finish;
+                entry.child = (uint32_t)number;
+        }
+        entry.kind = (ImageKind)kind;
+        entry.flags = package ? IMAGE_ENTRY_PACKAGE : 0;
+        entry.code = code.buf;
+        entry.code_size = code.buf ? (size_t)code.len : 0;
+        entry.frozen = frozen.buf;
+        entry.frozen_size = frozen.buf ? (size_t)frozen.len : 0;
+        entry.file_size = size;
+        entry.file_mtime = mtime;
+        entry.file_ino = ino;
+        r = image_writer_add_entry(((Writer *)self)->writer, &entry);
+        if (r < 0)
+                raise_errno(r);
+finish:
+        PyBuffer_Release(&code);
+        PyBuffer_Release(&frozen);
+        return r < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(set_texts_doc, "set_texts(texts, count)\n--\n\nSet the table of strings that the frozen blocks share.");
+
+static PyObject *writer_set_texts(PyObject *self, PyObject *args) {
+        const char *texts;
+        Py_ssize_t size;
+        unsigned count;
+        int r;
+
+        if (!PyArg_ParseTuple(args, "y#I:set_texts", &texts, &size, &count))
+                return NULL;
+        r = image_writer_set_texts(((Writer *)self)->writer, texts, (size_t)size, count);
+        return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(seal_doc, "seal(tag, root, generation, dev, ino, seed)\n--\n\n"
+                       "Write the image into a new memfd and seal it; its descriptor.");
+
+static PyObject *writer_seal(PyObject *self, PyObject *args) {
+        unsigned long long generation, dev, ino, seed;
+        ImageIdentity identity;
+        int fd, r;
+
+        if (!PyArg_ParseTuple(args, "syKKKK:seal", &identity.tag, &identity.root_path, &generation, &dev, &ino, &seed))
+                return NULL;
+        identity.generation = generation;
+        identity.root_dev = dev;
+        identity.root_ino = ino;
+        identity.hash_seed = seed;
+        Py_BEGIN_ALLOW_THREADS
+        r = image_writer_seal(((Writer *)self)->writer, &identity, &fd);
+        Py_END_ALLOW_THREADS
+        return r < 0 ? raise_errno(r) : PyLong_FromLong(fd);
+}
+
+PyObject *writer_type_new(PyObject *module) {
+        static PyMethodDef methods[] = {
+                { "add_directory", writer_add_directory, METH_VARARGS, add_directory_doc },
+                { "add_entry", (PyCFunction)(void (*)(void))writer_add_entry, METH_VARARGS | METH_KEYWORDS,
+                  add_entry_doc },
+                { "set_texts", writer_set_texts, METH_VARARGS, set_texts_doc },
+                { "seal", writer_seal, METH_VARARGS, seal_doc },
+                { 0 },
+        };
+        static PyType_Slot slots[] = {
+                { Py_tp_doc, (void *)"ImageWriter()\n--\n\nCollects directories and entries, then seals an image." },
+                { Py_tp_new, writer_new },
+                { Py_tp_dealloc, writer_dealloc },
+                { Py_tp_methods, methods },
+                { 0, NULL },
+        };
+        static PyType_Spec spec = {
+                .name = "_shimport_build.ImageWriter",
+                .basicsize = sizeof(Writer),
+                .flags = Py_TPFLAGS_DEFAULT,
+                .slots = slots,
+        };
+
+        return PyType_FromModuleAndSpec(module, &spec, NULL);
+}
