@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The image's reader and writer: what goes in comes out, and nothing that is wrong is believed. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "image.h"
+#include "image_writer.h"
+#include "memfd.h"
+#include "util.h"
+
+#define MANY 3000
+
+static const ImageIdentity identity = {
+        .generation = 7,
+        .root_dev = 1,
+        .root_ino = 2,
+        .hash_seed = 0x1234,
+        .root_path = "/usr/lib/python3",
+        .tag = "tag",
+};
+
+static void add(ImageWriter *writer, uint32_t directory, const char *name, ImageKind kind, uint32_t child,
+                const char *code) {
+        const ImageWriterEntry entry = {
+                .directory = directory,
+                .child = child,
+                .kind = kind,
+                .flags = child == IMAGE_NONE ? 0 : IMAGE_ENTRY_PACKAGE,
+                .name = name,
+                .file = name,
+                .code = code,
+                .code_size = code ? strlen(code) : 0,
+                .file_size = 42,
+        };
+
+        assert_int_equal(image_writer_add_entry(writer, &entry), 0);
+}
+
+/* A root with a module, a package with a module in it, and many others. */
+static ImageWriter *writer_fill(void) {
+        ImageWriter *writer;
+        uint32_t root, package;
+        char name[32];
+
+        assert_int_equal(image_writer_new(&writer), 0);
+        assert_int_equal(image_writer_add_directory(writer, "", IMAGE_DIRECTORY_COMPLETE, &root), 0);
+        assert_int_equal(image_writer_add_directory(writer, "json", 0, &package), 0);
+        add(writer, root, "zlib", IMAGE_KIND_EXTENSION, IMAGE_NONE, NULL);
+        add(writer, root, "json", IMAGE_KIND_SOURCE, package, "package");
+        add(writer, package, "decoder", IMAGE_KIND_SOURCE, IMAGE_NONE, "decode");
+        add(writer, root, "abc", IMAGE_KIND_SOURCE, IMAGE_NONE, "code of abc");
+        for (int i = 0; i < MANY; i++) {
+                snprintf(name, sizeof(name), "module%d", i);
+                add(writer, root, name, IMAGE_KIND_STOCK, IMAGE_NONE, NULL);
+        }
+        return writer;
+}
+
+typedef struct Fixture {
+        void *bytes; /* a writable copy of a good image */
+        size_t size;
+} Fixture;
+
+static int setup(void **state) {
+        Fixture *fixture = calloc(1, sizeof(*fixture));
+        ImageWriter *writer = writer_fill();
+        MemfdInfo info;
+        const void *base;
+        int fd;
+
+        assert_int_equal(image_writer_seal(writer, &identity, &fd), 0);
+        image_writer_free(writer);
+        assert_int_equal(memfd_check(fd, sizeof(ImageHeader), &info), 0);
+        assert_int_equal(memfd_map(fd, info.size, &base), 0);
+        fixture->bytes = aligned_alloc(16, (info.size + 15) / 16 * 16);
+        fixture->size = info.size;
+        memcpy(fixture->bytes, base, info.size);
+        munmap((void *)base, info.size);
+        fd_close(fd);
+        *state = fixture;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *fixture = *state;
+
+        free(fixture->bytes);
+        free(fixture);
+        return 0;
+}
+
+static Image fixture_open(Fixture *fixture) {
+        Image image;
+
+        assert_int_equal(image_open(fixture->bytes, fixture->size, &image), 0);
+        return image;
+}
+
+static ImageHeader *fixture_header(Fixture *fixture) {
+        return fixture->bytes;
+}
+
+static void what_was_added_is_found(void **state) {
+        Image image = fixture_open(*state);
+        const ImageEntry *entry;
+        const uint8_t *code;
+        char name[32];
+        size_t size;
+
+        entry = image_entry(&image, image_find(&image, 0, "abc", 3));
+        assert_non_null(entry);
+        assert_int_equal(entry->kind, IMAGE_KIND_SOURCE);
+        assert_int_equal(entry->file_size, 42);
+        code = image_code(&image, entry, &size);
+        assert_int_equal(size, strlen("code of abc"));
+        assert_memory_equal(code, "code of abc", size);
+        for (int i = 0; i < MANY; i++) {
+                snprintf(name, sizeof(name), "module%d", i);
+                assert_int_not_equal(image_find(&image, 0, name, strlen(name)), IMAGE_NONE);
+        }
+        assert_string_equal(image_string(&image, image.header->tag, NULL), "tag");
+        assert_string_equal(image_string(&image, image.header->root_path, &size), "/usr/lib/python3");
+        assert_int_equal(image.header->module_count, 3);
+        assert_int_equal(image.header->left_out_count, MANY);
+}
+
+static void what_was_not_added_is_not_found(void **state) {
+        Image image = fixture_open(*state);
+
+        assert_int_equal(image_find(&image, 0, "ab", 2), IMAGE_NONE);
+        assert_int_equal(image_find(&image, 0, "", 0), IMAGE_NONE);
+        assert_int_equal(image_find(&image, 1, "abc", 3), IMAGE_NONE);
+        assert_int_equal(image_find(&image, 99, "abc", 3), IMAGE_NONE);
+        assert_null(image_entry(&image, IMAGE_NONE));
+        assert_null(image_directory(&image, 2));
+}
+
+static void packages_are_walked_and_modules_are_not(void **state) {
+        Image image = fixture_open(*state);
+        uint32_t directory = image_walk(&image, "json", 4);
+
+        assert_int_equal(directory, 1);
+        assert_int_not_equal(image_find(&image, directory, "decoder", 7), IMAGE_NONE);
+        assert_int_equal(image_walk(&image, "", 0), 0);
+        assert_int_equal(image_walk(&image, "abc", 3), IMAGE_NONE);
+        assert_int_equal(image_walk(&image, "json/decoder", 12), IMAGE_NONE);
+        assert_int_equal(image_walk(&image, "json//", 6), IMAGE_NONE);
+        assert_int_equal(image_walk(&image, "..", 2), IMAGE_NONE);
+}
+
+static void entries_of_a_directory_are_in_a_row_and_sorted(void **state) {
+        Image image = fixture_open(*state);
+        const ImageDirectory *root = image_directory(&image, 0);
+        const char *last = "";
+
+        assert_int_equal(root->entry_count, MANY + 3);
+        for (uint32_t i = 0; i < root->entry_count; i++) {
+                const ImageEntry *entry = image_entry(&image, root->first_entry + i);
+                const char *name = image_string(&image, entry->name, NULL);
+
+                assert_int_equal(entry->directory, 0);
+                assert_true(strcmp(last, name) < 0);
+                last = name;
+        }
+}
+
+static void a_header_that_lies_is_refused(void **state) {
+        Fixture *fixture = *state;
+        ImageHeader *header = fixture_header(fixture), good = *header;
+        Image image;
+
+        assert_int_equal(image_open(fixture->bytes, sizeof(ImageHeader) - 1, &image), IMAGE_E_SHORT);
+        assert_int_equal(image_open(fixture->bytes, fixture->size - 1, &image), IMAGE_E_SHORT);
+        header->magic[0] ^= 1;
+        assert_int_equal(image_open(fixture->bytes, fixture->size, &image), IMAGE_E_MAGIC);
+        *header = good;
+        header->version++;
+        assert_int_equal(image_open(fixture->bytes, fixture->size, &image), IMAGE_E_VERSION);
+        *header = good;
+        header->bucket_count = 3;
+        assert_int_equal(image_open(fixture->bytes, fixture->size, &image), IMAGE_E_TABLE);
+        *header = good;
+        header->entry_count = header->bucket_count;
+        assert_int_equal(image_open(fixture->bytes, fixture->size, &image), IMAGE_E_TABLE);
+        *header = good;
+        header->directory_count = 0;
+        assert_int_equal(image_open(fixture->bytes, fixture->size, &image), IMAGE_E_TABLE);
+        *header = good;
+}
+
+static void a_table_outside_the_image_is_refused(void **state) {
+        Fixture *fixture = *state;
+        ImageHeader *header = fixture_header(fixture), good = *header;
+        ImageTable *tables[] = { &header->directories, &header->entries, &header->buckets, &header->strings,
+                                 &header->texts,       &header->code,    &header->frozen };
+        const uint64_t offsets[] = { UINT64_MAX, UINT64_MAX - 15, 1, (fixture->size + 31) / 16 * 16 };
+        Image image;
+
+        for (size_t i = 0; i < ELEMENTSOF(tables); i++) {
+                for (size_t j = 0; j < ELEMENTSOF(offsets); j++) {
+                        tables[i]->offset = offsets[j];
+                        assert_int_equal(image_open(fixture->bytes, fixture->size, &image), IMAGE_E_TABLE);
+                        *header = good;
+                }
+                tables[i]->size = UINT64_MAX - 3;
+                assert_int_equal(image_open(fixture->bytes, fixture->size, &image), IMAGE_E_TABLE);
+                *header = good;
+        }
+}
+
+static void an_entry_that_lies_gives_nothing(void **state) {
+        Fixture *fixture = *state;
+        Image image = fixture_open(fixture);
+        uint32_t number = image_find(&image, 0, "abc", 3);
+        ImageEntry *entry = (ImageEntry *)image_entry(&image, number), good = *entry;
+        size_t size;
+
+        entry->code_offset = UINT64_MAX;
+        assert_null(image_code(&image, entry, &size));
+        *entry = good;
+        entry->code_size = UINT64_MAX;
+        assert_null(image_code(&image, entry, &size));
+        *entry = good;
+        entry->frozen_size = 16;
+        assert_null(image_frozen(&image, entry, &size));
+        *entry = good;
+        entry->name.offset = UINT32_MAX;
+        assert_int_equal(image_find(&image, 0, "abc", 3), IMAGE_NONE);
+        *entry = good;
+        entry->name.length = UINT32_MAX;
+        assert_null(image_string(&image, entry->name, NULL));
+        *entry = good;
+        entry->file.length -= 1; /* no NUL there */
+        assert_null(image_string(&image, entry->file, NULL));
+}
+
+static void a_full_bucket_table_ends_the_search(void **state) {
+        Fixture *fixture = *state;
+        Image image = fixture_open(fixture);
+        uint32_t *buckets = (uint32_t *)((uint8_t *)fixture->bytes + image.header->buckets.offset);
+
+        for (uint32_t i = 0; i < image.header->bucket_count; i++)
+                buckets[i] = 1;
+        assert_int_equal(image_find(&image, 0, "nothing", 7), IMAGE_NONE);
+        for (uint32_t i = 0; i < image.header->bucket_count; i++)
+                buckets[i] = UINT32_MAX;
+        assert_int_equal(image_find(&image, 0, "nothing", 7), IMAGE_NONE);
+}
+
+/* Every byte of the tables in turn, set to what hurts most: never a read outside (ASan watches). */
+static void any_damaged_byte_is_survived(void **state) {
+        Fixture *fixture = *state;
+        uint8_t *bytes = fixture->bytes;
+        size_t end = fixture_header(fixture)->buckets.offset;
+
+        for (size_t at = 0; at < end; at += at < 4096 ? 1 : 97) {
+                uint8_t good = bytes[at];
+                Image image;
+
+                bytes[at] = 0xff;
+                if (image_open(fixture->bytes, fixture->size, &image) == 0) {
+                        const ImageEntry *entry = image_entry(&image, image_find(&image, 0, "json", 4));
+                        size_t size;
+
+                        image_walk(&image, "json/decoder", 12);
+                        if (entry) {
+                                image_code(&image, entry, &size);
+                                image_string(&image, entry->file, NULL);
+                        }
+                }
+                bytes[at] = good;
+        }
+}
+
+static void a_name_twice_is_refused_by_the_writer(void **state) {
+        ImageWriter *writer = writer_fill();
+        const ImageWriterEntry no_directory = { .directory = 5, .name = "x", .child = IMAGE_NONE };
+        int fd;
+
+        (void)state;
+        assert_int_equal(image_writer_add_entry(writer, &no_directory), -EINVAL);
+        add(writer, 0, "abc", IMAGE_KIND_SOURCE, IMAGE_NONE, "again");
+        assert_int_equal(image_writer_seal(writer, &identity, &fd), -EEXIST);
+        image_writer_free(writer);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(what_was_added_is_found, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_was_not_added_is_not_found, setup, teardown),
+                cmocka_unit_test_setup_teardown(packages_are_walked_and_modules_are_not, setup, teardown),
+                cmocka_unit_test_setup_teardown(entries_of_a_directory_are_in_a_row_and_sorted, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_header_that_lies_is_refused, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_table_outside_the_image_is_refused, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_entry_that_lies_gives_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_full_bucket_table_ends_the_search, setup, teardown),
+                cmocka_unit_test_setup_teardown(any_damaged_byte_is_survived, setup, teardown),
+                cmocka_unit_test(a_name_twice_is_refused_by_the_writer),
+        };
+
+        return cmocka_run_group_tests_name("image", tests, NULL, NULL);
+}
