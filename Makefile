@@ -10,7 +10,6 @@
 #
 # A variant is a build directory of its own: `make CC=clang BUILD=build/clang`, `make SANITIZE=address,undefined`.
 
-CC ?= gcc
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 SANITIZE ?=
@@ -20,6 +19,9 @@ BUILD ?= build$(if $(SANITIZE),/sanitize)
 PYTHONS ?=
 export PYTHONS
 
+# For the tests, the demo and the benchmarks.
+export SHIMPORT_BUILD = $(abspath $(BUILD))
+
 # Runs the tests. It need not be one of the interpreters that are tested; it has to have pytest.
 TEST_PYTHON ?= /usr/bin/python3
 
@@ -27,7 +29,7 @@ TEST_PYTHON ?= /usr/bin/python3
 # Packages, by what they are for. `make deps` installs all of them.
 
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
-        libjansson-dev python3 python3-dev python3-venv strace
+        libjansson-dev python3 python3-dev strace
 PACKAGES_CHECK = libcmocka-dev python3-pytest util-linux
 PACKAGES_LINT = clang clang-format clang-tidy
 PACKAGES_MATRIX = debootstrap
@@ -79,6 +81,7 @@ UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 .PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix bench \
         install uninstall format lint clean
 
@@ -205,24 +208,24 @@ deps:
 demo:
 	$(call install_packages,$(PACKAGES_BUILD))
 	@$(MAKE) --no-print-directory build
-	@$(TEST_PYTHON) tests/demo.py --build $(BUILD)
+	@$(TEST_PYTHON) tests/demo.py
 
 check:
 	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
 	@$(MAKE) --no-print-directory build units
-	@$(TEST_PYTHON) tests/run.py --build $(BUILD) --units --integration
+	@$(TEST_PYTHON) tests/run.py --units --integration
 
 check-units: units
-	@$(TEST_PYTHON) tests/run.py --build $(BUILD) --units
+	@$(TEST_PYTHON) tests/run.py --units
 
 check-matrix:
 	$(call install_packages,$(PACKAGES_MATRIX))
-	@tests/matrix.sh
+	@tests/matrix.sh $(PACKAGES_BUILD) $(PACKAGES_CHECK)
 
 bench:
 	$(call install_packages,$(PACKAGES_BUILD))
 	@$(MAKE) --no-print-directory build
-	@$(TEST_PYTHON) tests/bench/bench.py --build $(BUILD)
+	@$(TEST_PYTHON) tests/bench/bench.py
 
 # ---------------------------------------------------------------------------------------------------------
 

@@ -235,7 +235,6 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
         _cleanup_(buffer_done) Buffer buckets = { 0 };
         _cleanup_(fd_closep) int fd = -1;
         ImageHeader header = {
-                .magic = IMAGE_MAGIC,
                 .version = IMAGE_VERSION,
                 .header_size = sizeof(header),
                 .generation = identity->generation,
@@ -262,6 +261,7 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
 
         if (writer->directory_count == 0)
                 return -EINVAL;
+        memcpy(header.magic, IMAGE_MAGIC, sizeof(header.magic));
         r = writer_string(writer, identity->tag, &header.tag);
         if (r >= 0)
                 r = writer_string(writer, identity->root_path, &header.root_path);
