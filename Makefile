@@ -44,14 +44,13 @@ SHARED_SOURCES = $(addprefix shared/,endpoint.c image.c image_writer.c memfd.c p
 CTL_SOURCES = $(wildcard daemon/ctl*.c)
 DAEMON_SOURCES = $(filter-out daemon/main.c $(CTL_SOURCES),$(wildcard daemon/*.c))
 
-BUILD_SIDE = $(wildcard $(addprefix client/,build_module.c channel.c freeze.c writer.c))
-BOTH_SIDES = $(wildcard $(addprefix client/,facts.c tag.c))
-CLIENT_SOURCES = $(filter-out $(BUILD_SIDE),$(wildcard client/*.c)) \
-        $(addprefix shared/,endpoint.c image.c memfd.c packet.c syscalls.c)
+# What each extension is made of. A missing file shows only when the extension is loaded.
+EXTENSION_SHARED = $(addprefix shared/,image.c memfd.c packet.c syscalls.c)
+CLIENT_SOURCES = $(addprefix client/,arena.c attach.c facts.c finder.c loader.c module.c place.c root.c \
+        sitecustomize.c spec.c stock.c tag.c texts.c thaw.c) $(EXTENSION_SHARED) shared/endpoint.c
 CLIENT_PROTO = shimport
-
-BUILDER_SOURCES = $(BUILD_SIDE) $(BOTH_SIDES) \
-        $(addprefix shared/,image.c image_writer.c memfd.c packet.c syscalls.c)
+BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c facts.c freeze.c freeze_sets.c tag.c writer.c) \
+        $(EXTENSION_SHARED) shared/image_writer.c
 BUILDER_PROTO = builder
 
 PACKAGE_SOURCES = $(wildcard client/shimport/*.py)
@@ -250,10 +249,15 @@ C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch]
 format:
 	clang-format -i $(C_FILES)
 
+# clang-tidy sees the extension as the first interpreter compiles it.
 lint:
 	clang-format --dry-run --Werror $(C_FILES)
-	$(MAKE) CC=clang BUILD=$(BUILD)/clang build units
-	clang-tidy --quiet $(filter shared/% daemon/%,$(C_FILES:%.h=)) -- -std=gnu17 -D_GNU_SOURCE -Ishared -Idaemon -I$(GEN)
+	$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang build units
+	clang-tidy --quiet $(filter shared/%.c daemon/%.c,$(C_FILES)) -- \
+	        -std=gnu17 -D_GNU_SOURCE -Ishared -Idaemon -I$(GEN)
+	clang-tidy --quiet $(filter client/%.c,$(C_FILES)) -- \
+	        -std=gnu17 -D_GNU_SOURCE -DPY_SSIZE_T_CLEAN -DSHIMPORT_SOABI='""' -Ishared -Iclient -I$(GEN) \
+	        -isystem "$$(client/pythons.sh --builds | head -n 1 | cut -f 2)"
 
 clean:
 	rm -rf $(BUILD)

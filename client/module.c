@@ -295,7 +295,7 @@ static int module_exec(PyObject *module) {
         PyOS_snprintf(state->reason, sizeof(state->reason), "not activated");
         if (names_learn(&state->names) < 0)
                 return -1;
-        state->place_type = place_type_new(module);
+        state->place_type = place_type_new();
         state->hook_type = state->place_type ? finder_hook_type_new(module) : NULL;
         return state->hook_type ? 0 : -1;
 }

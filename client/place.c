@@ -13,7 +13,8 @@ static void place_dealloc(PyObject *self) {
         Py_DECREF(type);
 }
 
-PyTypeObject *place_type_new(PyObject *module) {
+/* Without the module: places are not known to the garbage collector, so their type must not keep the module alive. */
+PyTypeObject *place_type_new(void) {
         static PyType_Slot slots[] = {
                 { Py_tp_dealloc, place_dealloc },
                 { 0, NULL },
@@ -25,7 +26,7 @@ PyTypeObject *place_type_new(PyObject *module) {
                 .slots = slots,
         };
 
-        return (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+        return (PyTypeObject *)PyType_FromSpec(&spec);
 }
 
 PyObject *place_new(ModuleState *state, Root *root, uint32_t number, PyObject *prefix) {

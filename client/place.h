@@ -14,13 +14,13 @@
 
 typedef struct Place {
         PyObject_HEAD
-        Root *root;       /* lives as long as the module, which the type keeps alive */
+        Root *root;       /* lives as long as the module, which whoever holds the place keeps alive */
         uint32_t number;  /* of the directory or entry */
         PyObject *prefix; /* a directory's: its path and a slash, str; otherwise NULL */
 } Place;
 
 /* Return: the type, or NULL with an exception. */
-PyTypeObject *place_type_new(PyObject *module);
+PyTypeObject *place_type_new(void);
 
 /* @prefix is borrowed. Return: a new place, or NULL with an exception. */
 PyObject *place_new(ModuleState *state, Root *root, uint32_t number, PyObject *prefix);
