@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""
+make bench: stock CPython against shimport, in turn, on this machine.
+
+Both sides run in virtual environments that are equal but for `shimportctl enable`; the one that is measured as
+stock never had shimport. Every figure of a row comes from the same run of at least 15 pairs. Results also go to
+build/bench/results.json.
+
+Environment: PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (names, all).
+"""
+
+import json
+import os
+import pathlib
+import platform
+import socket
+import statistics
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import harness  # noqa: E402
+import wire  # noqa: E402
+from bench import measure  # noqa: E402
+
+PAIRS = int(os.environ.get("PAIRS") or 15)
+COLD_PAIRS = int(os.environ.get("COLD_PAIRS") or 5)
+DROP_CACHES = "/proc/sys/vm/drop_caches"
+ATTACHES = 2000
+
+APPLICATIONS = {
+    "asyncio": "import asyncio",
+    "pytest": "import pytest",
+    "django": "import django.contrib.admin, django.contrib.auth, django.test",
+    "numpy": "import numpy",
+    "pandas": "import pandas",
+    "sqlalchemy": "import sqlalchemy.orm",
+    "sphinx": "import sphinx.application",
+    "boto3": "import boto3.session",
+}
+
+
+class Bench:
+    def __init__(self, interpreter, directory):
+        self.interpreter = interpreter
+        self.directory = directory
+        self.daemon = harness.Daemon(directory / "daemon").start()
+        self.pair = harness.Pair(interpreter, self.daemon, directory / "pair", system_site=True)
+        self.pair.warm()
+        self.env = self.daemon.env()
+        self.results = {"interpreter": interpreter.executable, "version": interpreter.version, "workloads": {}}
+
+    def stop(self):
+        self.daemon.stop()
+
+    def workloads(self):
+        """{name: statements}, those that this interpreter can run."""
+        script = harness.stdlib_script(self.interpreter)
+        found = {"pass": "pass", "stdlib": script.read_text()}
+        for name, statements in APPLICATIONS.items():
+            if self.pair.run_stock("-c", statements).returncode == 0:
+                found[name] = statements
+        chosen = os.environ.get("WORKLOADS", "").split()
+        return {name: text for name, text in found.items() if not chosen or name in chosen}
+
+    def variants(self, name, text):
+        """{"stock"|"shimport": (command, environment)} that run a script."""
+        path = self.directory / f"{name}.py"
+        path.write_text(text)
+        return {"stock": ([self.pair.stock, path], self.env), "shimport": ([self.pair.shim, path], self.env)}
+
+    def measure(self, name, statements, pairs, before=lambda: None, kind="hot"):
+        def progress(done):
+            say(f"{self.interpreter}: {name}, {kind}: {done} of {pairs} pairs")
+
+        variants = self.variants(name, measure.TIMED.format(statements))
+        runs = measure.run_in_turn(variants, pairs, before, progress)
+        summaries = {variant: measure.summary(found) for variant, found in runs.items()}
+        self.results["workloads"].setdefault(name, {})[kind] = {"pairs": pairs, **summaries}
+        return summaries
+
+    def attach_round_trip(self):
+        """Microseconds, from connect() to the answer with its images, as a process makes it."""
+        described = self.interpreter.describe()
+        paths = [path for path in described["path"] if os.path.isdir(path)]
+        packet = wire.attach(described, paths)
+        taken = []
+        for _ in range(ATTACHES):
+            roots = wire.open_roots(paths)
+            before = time.perf_counter()
+            with self.daemon.connect() as connection:
+                socket.send_fds(connection, [packet], roots)
+                _, fds, _, _ = socket.recv_fds(connection, wire.PACKET_SIZE_MAX, 253)
+            taken.append((time.perf_counter() - before) * 1e6)
+            for fd in [*roots, *fds]:
+                os.close(fd)
+        quantiles = statistics.quantiles(taken, n=100)
+        found = {"minimum": min(taken), "median": quantiles[49], "p99": quantiles[98], "roots": len(paths)}
+        self.results["attach_us"] = found
+        return found
+
+    def system_calls(self, name, statements):
+        variants = self.variants(f"{name}-traced", statements)
+        counts = {variant: measure.system_calls(*command) for variant, command in variants.items()}
+        self.results["workloads"].setdefault(name, {})["system_calls"] = counts
+        return counts
+
+
+def say(text):
+    """Progress, on a terminal only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+
+def times_table(found):
+    rows = []
+    for name, summaries in found.items():
+        for field, label in (("cpu", "user+sys"), ("wall", "wall"), ("inner", "imports alone")):
+            stock, ours = summaries["stock"][field], summaries["shimport"][field]
+            if name == "pass" and field == "inner":
+                continue
+            row = [f"{name}: {label}"]
+            for what in ("minimum", "median"):
+                row += [f"{stock[what]:.1f}", f"{ours[what]:.1f}", f"{ours[what] / stock[what]:.2f}"]
+            rows.append(row)
+    head = ["ms", "stock min", "shimport", "ratio", "stock med", "shimport", "ratio"]
+    return measure.table(head, rows)
+
+
+def calls_table(counts):
+    names = sorted(set().union(*counts.values()), key=lambda name: -counts["stock"][name])
+    rows = [
+        [name, counts["stock"][name], counts["shimport"][name]]
+        for name in names
+        if max(counts["stock"][name], counts["shimport"][name]) > 10
+    ]
+    rows.append(["all", sum(counts["stock"].values()), sum(counts["shimport"].values())])
+    return measure.table(["system call", "stock", "shimport"], rows)
+
+
+def drop_caches():
+    os.sync()
+    with open(DROP_CACHES, "w") as file:
+        file.write("3")
+
+
+def report(bench):
+    workloads = bench.workloads()
+    missing = [name for name in APPLICATIONS if name not in workloads]
+    found = {name: bench.measure(name, text, PAIRS) for name, text in workloads.items()}
+    say("")
+    print(f"\nHot page cache, {PAIRS} pairs in turn:\n\n{times_table(found)}")
+    if missing:
+        print(f"\nNot measured, not installed or not chosen: {', '.join(missing)}")
+    if "pass" in found:
+        over = found["pass"]["shimport"]["cpu"]["median"] - found["pass"]["stock"]["cpu"]["median"]
+        print(f"\npython3 -c pass: {over:+.2f} ms user+sys with shimport active (medians)")
+    attach = bench.attach_round_trip()
+    print(
+        f"Attach round trip with {attach['roots']} roots: median {attach['median']:.0f} us,"
+        f" minimum {attach['minimum']:.0f} us, 99 % below {attach['p99']:.0f} us"
+    )
+    if "stdlib" in workloads:
+        counts = bench.system_calls("stdlib", workloads["stdlib"])
+        print(f"\nSystem calls of the stdlib script, those made more than 10 times:\n\n{calls_table(counts)}")
+        if os.access(DROP_CACHES, os.W_OK):
+            cold = bench.measure("stdlib", workloads["stdlib"], COLD_PAIRS, drop_caches, "cold")
+            say("")
+            print(f"\nCold page cache, {COLD_PAIRS} pairs in turn:\n\n{times_table({'stdlib': cold})}")
+        else:
+            print(f"\nCold page cache: not measured, {DROP_CACHES} may not be written")
+
+
+def main():
+    found = harness.interpreters()
+    if not os.environ.get("PYTHONS"):
+        found = found[:1]
+    cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).partition(":")[2].strip()
+    machine = f"{cpu}, {os.cpu_count()} processors, Linux {platform.release()}"
+    results = []
+    with harness.public_directory() as directory:
+        for interpreter in found:
+            print(f"\n{interpreter.executable}, CPython {interpreter}, {machine}")
+            bench = Bench(interpreter, directory / str(interpreter))
+            try:
+                report(bench)
+            finally:
+                bench.stop()
+            results.append(bench.results)
+    path = harness.BUILD / "bench" / "results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine, "interpreters": results}, indent=1) + "\n")
+    print(f"\nAlso in {os.path.relpath(path)}")
+
+
+if __name__ == "__main__":
+    main()

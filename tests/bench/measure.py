@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Measuring processes in pairs, and printing what came of it: shared by the benchmarks and the demo."""
+
+import collections
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+
+
+# Times the statements that it is given, and reports it on descriptor 3, see run_once().
+TIMED = """\
+import time as _time
+_before = _time.perf_counter()
+{}
+_after = _time.perf_counter()
+import os as _os
+_os.write(3, str(_after - _before).encode())
+"""
+
+
+@dataclass
+class Run:
+    """One process: seconds of wall clock, of the CPU (user and system), and what it says its own part took."""
+
+    wall: float
+    cpu: float
+    inner: float
+
+
+def run_once(command, env):
+    """Runs a process to its end. What it writes to descriptor 3 is its own measure, in seconds."""
+    read, write = os.pipe()
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, write, 3),
+    ]
+    os.set_inheritable(write, False)
+    before = time.perf_counter()
+    child = os.posix_spawn(command[0], command, env, file_actions=actions)
+    os.close(write)
+    _, status, usage = os.wait4(child, 0)
+    wall = time.perf_counter() - before
+    with os.fdopen(read) as own:
+        text = own.read()
+    if status != 0:
+        raise RuntimeError(f"{command} ended with {os.waitstatus_to_exitcode(status)}")
+    return Run(wall, usage.ru_utime + usage.ru_stime, float(text))
+
+
+def run_in_turn(variants, pairs, before=lambda: None, progress=lambda done: None):
+    """A B A B ...: {name: (command, env)} gives {name: [Run]}. One round beforehand is not counted."""
+    runs = {name: [] for name in variants}
+    for done in range(-1, pairs):
+        for name, (command, env) in variants.items():
+            before()
+            result = run_once([str(part) for part in command], env)
+            if done >= 0:
+                runs[name].append(result)
+        progress(done + 1)
+    return runs
+
+
+def summary(runs):
+    """{"wall"|"cpu"|"inner": {"minimum", "median"}} in milliseconds."""
+    found = {}
+    for field in ("wall", "cpu", "inner"):
+        values = [getattr(run, field) * 1000 for run in runs]
+        found[field] = {"minimum": min(values), "median": statistics.median(values)}
+    return found
+
+
+def system_calls(command, env):
+    """How often each system call was made, by the process and its children."""
+    with tempfile.NamedTemporaryFile("r", prefix="shimport-strace-") as counts:
+        traced = ["strace", "-f", "-c", "-U", "calls,name", "-o", counts.name, *[str(part) for part in command]]
+        subprocess.run(
+            traced, env=env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        rows = re.findall(r"^\s*(\d+)\s+([a-z]\w*)$", counts.read(), re.MULTILINE)
+    return collections.Counter({name: int(calls) for calls, name in rows if name != "total"})
+
+
+def table(head, rows):
+    """Columns as wide as they need to be: the first to the left, the others to the right."""
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = []
+    for number, row in enumerate(cells):
+        parts = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        lines.append("  ".join(parts).rstrip())
+        if number == 0:
+            lines.append("-" * (sum(widths) + 2 * len(widths) - 2))
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""
+Fixtures. A test that takes `pair` runs once for each interpreter, against one daemon that all such tests share;
+a test that does something to its daemon starts one of its own with `make_daemon`.
+"""
+
+import sys
+import pathlib
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import harness  # noqa: E402
+
+
+def pytest_generate_tests(metafunc):
+    if "python" in metafunc.fixturenames:
+        found = harness.interpreters()
+        metafunc.parametrize("python", found, ids=[str(python) for python in found], scope="session")
+
+
+@pytest.fixture(scope="session")
+def public():
+    with harness.public_directory() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def daemon(public):
+    """The daemon that tests share. They may not stop it, nor change its roots."""
+    with harness.Daemon(public / "daemon") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pair(python, daemon, public):
+    """Two virtual environments of the interpreter, and the images of its roots built."""
+    return harness.Pair(python, daemon, public / str(python)).warm()
+
+
+@pytest.fixture
+def make_daemon(tmp_path):
+    """Starts daemons of the test's own: make_daemon(config=..., name=...)."""
+    started = []
+
+    def make(name="daemon", **options):
+        running = harness.Daemon(tmp_path / name, **options).start()
+        started.append(running)
+        return running
+
+    yield make
+    for running in started:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def one_python():
+    """The first interpreter, for what does not depend on which."""
+    return harness.interpreters()[0]
+
+
+@pytest.fixture(scope="session")
+def one_pair(one_python, daemon, public):
+    return harness.Pair(one_python, daemon, public / "one").warm()

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""The ways in which an interpreter can be started and programs can import: each as stock does it."""
+
+import os
+
+import pytest
+
+SHOW = """
+import sys, json, argparse, dataclasses, email.message
+def first(function): return function.__code__
+codes = [json.dumps.__code__, argparse.ArgumentParser.__init__.__code__, dataclasses.field.__code__]
+for code in codes:
+    print(code.co_name, code.co_filename, code.co_consts[:1], list(code.co_positions())[:6], code.co_lnotab)
+print(json.__doc__ is None, json.__spec__.cached, sys.flags)
+"""
+
+FLAGS = [
+    ["-I"],
+    ["-E"],
+    ["-S"],
+    ["-s"],
+    ["-O"],
+    ["-OO"],
+    ["-B"],
+    ["-X", "no_debug_ranges"],
+    ["-X", "frozen_modules=off"],
+    ["-X", "utf8"],
+    ["-X", "dev"],
+    ["-v"],
+    ["-W", "error"],
+    ["-O", "-X", "no_debug_ranges"],
+]
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
+def test_flag(pair, flags):
+    if flags == ["-v"]:  # prints what it imports and from where: only that it works
+        assert pair.run_shim(*flags, "-c", SHOW).returncode == 0
+        return
+    pair.same(*flags, "-c", SHOW)
+    pair.daemon.warm(pair.shim)
+    pair.same(*flags, "-c", SHOW)
+
+
+def test_options_get_images_of_their_own(pair):
+    """-O and the like make other code: never that of another option, and in the end served too."""
+    import harness
+
+    for flags in (["-O"], ["-OO"], ["-X", "no_debug_ranges"]):
+        code = "import argparse"
+        harness.wait_until(lambda: pair.status(*flags, code=code)["served"] > 0, f"images for {flags}")
+        pair.same(*flags, "-c", SHOW)
+
+
+def test_is_active_with_i_and_e_but_not_with_s(pair):
+    assert pair.status("-I")["active"]
+    assert pair.status("-E")["active"]
+    result = pair.run_shim("-S", "-c", "import sys; print('_shimport' in sys.modules)", check=True)
+    assert result.stdout == "False\n"
+
+
+def test_environment_variables(pair):
+    for changes in (
+        {"PYTHONDONTWRITEBYTECODE": "1"},
+        {"PYTHONOPTIMIZE": "2"},
+        {"PYTHONNODEBUGRANGES": "1"},
+        {"PYTHONPYCACHEPREFIX": "/nonexistent/cache"},
+        {"PYTHONHASHSEED": "0"},
+        {"PYTHONUTF8": "0", "LANG": "C"},
+        {"PYTHONSAFEPATH": "1"},
+        {"PYTHONINSPECT": ""},
+    ):
+        pair.same("-c", SHOW, env=pair.daemon.env(**changes))
+
+
+def test_bytecode_is_written_or_not_as_stock_does(pair, tmp_path):
+    for name, changes in (("with", {}), ("without", {"PYTHONDONTWRITEBYTECODE": "1"})):
+        written = []
+        for run in (pair.run_stock, pair.run_shim):
+            directory = tmp_path / f"{name}-{len(written)}"
+            directory.mkdir()
+            (directory / "something.py").write_text("value = 1\n")
+            env = pair.daemon.env(PYTHONPATH=directory, **changes)
+            run("-c", "import something, argparse", env=env, check=True)
+            written.append(sorted(os.path.relpath(path, directory) for path in directory.rglob("*")))
+        assert written[0] == written[1]
+        assert len(written[0]) == (3 if name == "with" else 1)
+
+
+def test_no_descriptor_stays_open(pair):
+    pair.same("-c", "import os, json, email.message; print(os.listdir('/proc/self/fd'))")
+
+
+def test_nothing_else_of_the_process_changes(pair):
+    pair.same(
+        "-c",
+        """
+import sys, os, signal, threading, locale, gc, atexit
+print(sorted(os.environ), sys.path, sys.argv, sys.flags, sys.warnoptions, sys.dont_write_bytecode)
+print([signal.getsignal(number) for number in range(1, 32)], threading.active_count(), gc.get_threshold())
+print(locale.setlocale(locale.LC_ALL), os.umask(0o22), os.getcwd(), sys.getrecursionlimit())
+print(sorted(name for name in sys.modules if name != "_shimport"), sys.getswitchinterval(), sys.gettrace())
+print(sorted(vars(sys)), sorted(vars(__builtins__)))
+""",
+    )
+
+
+def test_fork(pair):
+    pair.same(
+        "-c",
+        """
+import os, sys, json
+for round in range(3):
+    child = os.fork()
+    if child == 0:
+        import argparse, email.message, asyncio, decimal
+        print("child", argparse.__file__, decimal.Decimal(1) / 3, sys.modules["asyncio"].__spec__.cached, flush=True)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+import argparse, email.message, asyncio
+print("parent", argparse.__file__, email.message.__spec__)
+""",
+    )
+
+
+def test_threads_importing_at_once(pair):
+    pair.same(
+        "-c",
+        """
+import sys, threading
+names = ["json", "argparse", "email.message", "asyncio", "decimal", "difflib", "unittest.mock", "xml.dom.minidom",
+         "http.server", "multiprocessing.pool", "concurrent.futures", "logging.config", "ctypes.util", "sqlite3"]
+barrier = threading.Barrier(16)
+errors = []
+def work(shift):
+    barrier.wait()
+    for name in names[shift % len(names):] + names[:shift % len(names)]:
+        try:
+            __import__(name)
+        except BaseException as error:
+            errors.append((name, error))
+threads = [threading.Thread(target=work, args=(shift,)) for shift in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(errors, [sys.modules[name].__spec__.name for name in names])
+""",
+    )
+
+
+def test_subinterpreter(pair):
+    pair.same(
+        "-c",
+        """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import json
+text = "import sys, json, argparse, email.message; print(json.__spec__, argparse.__file__, flush=True)"
+for round in range(3):
+    number = interpreters.create()
+    print(interpreters.run_string(number, text), flush=True)
+    interpreters.destroy(number)
+import difflib
+print(difflib.__spec__)
+""",
+    )
+
+
+def test_multiprocessing_spawn(pair, tmp_path):
+    script = tmp_path / "spawned.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "def square(number):\n"
+        "    import decimal\n"
+        "    return str(decimal.Decimal(number) ** 2)\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        "    with multiprocessing.Pool(2) as pool:\n"
+        "        print(pool.map(square, range(4)))\n"
+    )
+    assert "'9'" in pair.same(script).stdout
+
+
+def test_two_versions_at_once(daemon, public):
+    """Interpreters of different versions, from one daemon, at the same time."""
+    import harness
+    import subprocess
+
+    pairs = [harness.Pair(python, daemon, public / f"both-{python}") for python in harness.interpreters()]
+    if len(pairs) < 2:
+        pytest.skip("there is only one interpreter")
+    for pair in pairs:
+        pair.warm()
+    code = "import sys, json, argparse, asyncio; print(sys.version_info[:3], json.__file__, argparse.__spec__)"
+    stock = [pair.run_stock("-c", code, check=True).stdout for pair in pairs]
+    running = [
+        (number, subprocess.Popen([pair.shim, "-c", code], env=daemon.env(), stdout=subprocess.PIPE, text=True))
+        for _ in range(5)
+        for number, pair in enumerate(pairs)
+    ]
+    for number, process in running:
+        assert process.communicate(timeout=60)[0] == stock[number]
+    tags = {pair.interpreter.describe()["tag"] for pair in pairs}
+    assert len(tags) == len(pairs)
+
+
+def test_a_virtual_environment_and_its_base_share_an_image(pair):
+    """The standard library is one root, however the interpreter is called."""
+    before = pair.daemon.status()
+    other = pair._make("c")
+    pair.daemon.ctl("enable", "--python", other, check=True)
+    pair.daemon.warm(other)
+    stdlib = pair.interpreter.stdlib()
+    count = [sum(image["root"] == stdlib for image in status["images"]) for status in (before, pair.daemon.status())]
+    assert count[0] == count[1]

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""The whole standard library, module by module: served, equal to stock's, and without touching a file."""
+
+import json
+import re
+
+import harness
+
+PROBE = harness.ROOT / "tests" / "probe.py"
+
+# Imports each module named in the file between two marks that strace shows.
+MARKED = """
+import os, sys
+def mark(name):
+    try:
+        os.stat("/mark/" + name)
+    except OSError:
+        pass
+for name in open(sys.argv[1]).read().split():
+    mark(name)
+    __import__(name)
+    mark("")
+"""
+
+# What a process may do between find and exec: ask for memory, and what the interpreter's own threads do.
+MEMORY = {"mmap", "munmap", "mremap", "madvise", "mprotect", "brk", "futex", "rt_sigprocmask", "rt_sigreturn"}
+
+
+def probe(pair, run, script):
+    result = run(PROBE, script, check=True, timeout=300)
+    return json.loads(pair.neutral(result.stdout))
+
+
+def test_every_module_looks_as_stock_made_it(pair):
+    script = harness.stdlib_script(pair.interpreter, everything=True)
+    stock = probe(pair, pair.run_stock, script)
+    shim = probe(pair, pair.run_shim, script)
+    assert len(shim["modules"]) > 480
+    assert shim["loaded, in order"] == stock["loaded, in order"]
+    different = {
+        name: (seen, shim["modules"].get(name))
+        for name, seen in stock["modules"].items()
+        if shim["modules"].get(name) != seen
+    }
+    assert different == {}
+    assert shim == stock
+
+
+def test_every_pure_module_is_served(pair):
+    script = harness.stdlib_script(pair.interpreter, everything=True)
+    code = f"""
+import sys
+before = set(sys.modules)
+exec(open({str(script)!r}).read())
+import importlib.machinery as machinery, json, os
+pure = [
+    name for name, module in sys.modules.items() if name not in before
+    and name == getattr(getattr(module, "__spec__", None), "name", None)
+    and type(module.__spec__.loader) is machinery.SourceFileLoader
+    and not os.path.abspath(module.__spec__.origin).startswith(sys.prefix)
+]
+print(json.dumps(pure))
+"""
+    result = pair.run_shim("-c", code, check=True, timeout=300)
+    assert json.loads(result.stdout) == []
+    status = pair.status(code=code)
+    assert status["active"]
+    assert status["served"] > 400
+    assert status["stale"] == 0
+
+
+def test_a_served_import_makes_no_file_system_call(pair, tmp_path):
+    names = tmp_path / "names"
+    names.write_text("\n".join(harness.stdlib_names(pair.interpreter)))
+    script = tmp_path / "marked.py"
+    script.write_text(MARKED)
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-o", trace, pair.shim, script, names]
+    harness.run(command, env=pair.daemon.env(), check=True, timeout=600)
+    stdlib = pair.interpreter.stdlib()
+    touched, module = [], None
+    for line in trace.read_text(errors="replace").splitlines():
+        found = re.search(r'stat(?:at)?\(.*?"/mark/([^"]*)"', line)
+        if found:
+            module = found[1] or None
+        elif module and f'"{stdlib}' in line and is_import_work(line, stdlib):
+            touched.append((module, line))
+    assert touched == []
+
+
+def is_import_work(line, stdlib):
+    """Whether a system call is one that an importer makes, and not dlopen or the module's own code."""
+    path = re.search(rf'"({re.escape(stdlib)}[^"]*)"', line)[1]
+    return path.endswith((".py", ".pyc", "__pycache__")) or "O_DIRECTORY" in line or "getdents" in line
+
+
+def test_importing_pure_modules_is_only_memory_and_execution(pair, tmp_path):
+    """Stricter, for modules that do nothing themselves: between the marks only memory is asked for."""
+    quiet = ["json", "argparse", "dataclasses", "difflib", "textwrap", "html.parser", "email.message", "fractions"]
+    # What they in turn import from extension modules is loaded first.
+    extensions = "import _json, math, _decimal, _socket, select, array, _datetime, _random, _bisect, _hashlib\n"
+    names = tmp_path / "names"
+    names.write_text("\n".join(quiet))
+    script = tmp_path / "marked.py"
+    script.write_text("import random, socket, datetime, decimal, locale, struct\n" + extensions + MARKED)
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-o", trace, pair.shim, script, names]
+    harness.run(command, env=pair.daemon.env(), check=True)
+    calls, module = {}, None
+    for line in trace.read_text(errors="replace").splitlines():
+        found = re.search(r'stat(?:at)?\(.*?"/mark/([^"]*)"', line)
+        if found:
+            module = found[1] or None
+        elif module:
+            calls.setdefault(line.split()[1].partition("(")[0], []).append((module, line))
+    assert {name: lines for name, lines in calls.items() if name not in MEMORY} == {}
