@@ -46,7 +46,7 @@ def is_utf8(name):
     return True
 
 
-def is_directory(entry):
+def leads_to_directory(entry):
     """Whether an import would see a directory, maybe through a link."""
     try:
         return entry.is_dir()
@@ -135,7 +135,7 @@ class Job:
         below = []
         for name in self.importable(found):
             entry = found.get(name)
-            if name == "__pycache__" or (entry is not None and entry.is_symlink() and is_directory(entry)):
+            if name == "__pycache__" or (entry is not None and entry.is_symlink() and leads_to_directory(entry)):
                 self.leave_out(directory, name, "a directory that no watch is kept on")
                 continue
             is_directory = entry is not None and entry.is_dir(follow_symlinks=False)
@@ -158,7 +158,7 @@ class Job:
         UTF-8, and the last part of a module's name holds no dot."""
         names = {}
         for name, entry in found.items():
-            if is_directory(entry):
+            if leads_to_directory(entry):
                 names[name] = True
             for suffix, _ in SUFFIXES:
                 if name.endswith(suffix):
