@@ -46,10 +46,10 @@ DAEMON_SOURCES = $(filter-out daemon/main.c $(CTL_SOURCES),$(wildcard daemon/*.c
 
 # What each extension is made of. A missing file shows only when the extension is loaded.
 EXTENSION_SHARED = $(addprefix shared/,image.c memfd.c packet.c syscalls.c)
-CLIENT_SOURCES = $(addprefix client/,arena.c attach.c facts.c finder.c loader.c module.c place.c root.c \
-        sitecustomize.c spec.c stock.c tag.c texts.c thaw.c) $(EXTENSION_SHARED) shared/endpoint.c
+CLIENT_SOURCES = $(addprefix client/,attach.c finder.c loader.c module.c place.c root.c sitecustomize.c spec.c stock.c \
+        tag.c) $(EXTENSION_SHARED) shared/endpoint.c
 CLIENT_PROTO = shimport
-BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c facts.c freeze.c freeze_sets.c tag.c writer.c) \
+BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c tag.c writer.c) \
         $(EXTENSION_SHARED) shared/image_writer.c
 BUILDER_PROTO = builder
 

@@ -46,14 +46,6 @@ def is_utf8(name):
     return True
 
 
-def leads_to_directory(entry):
-    """Whether an import would see a directory, maybe through a link."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
 class LeftOut(Exception):
     """Why a module must come from stock."""
 
@@ -123,9 +115,12 @@ class Job:
 
         init = None
         if directory.parent is not None:
-            init = self.find_file(found, "__init__")
-            if init is None:  # it was there a moment ago
-                self.leave_out(directory.parent, directory.name, "its __init__ went away while it was read")
+            try:
+                init = self.find_file(found, "__init__")
+            except LeftOut:
+                pass
+            if init is None:  # a link, or it was there a moment ago
+                self.leave_out(directory.parent, directory.name, "its __init__ is no file")
                 return []
         directory.number = self.writer.add_directory(directory.path, True)
         self.directories += 1
@@ -134,23 +129,32 @@ class Job:
 
         below = []
         for name in self.importable(found):
-            entry = found.get(name)
-            if name == "__pycache__" or (entry is not None and entry.is_symlink() and leads_to_directory(entry)):
-                self.leave_out(directory, name, "a directory that no watch is kept on")
-                continue
-            is_directory = entry is not None and entry.is_dir(follow_symlinks=False)
-            if is_directory and self.has_init(directory, name):
-                below.append(Directory(os.path.join(directory.path, name), None, directory, name))
-                continue
-            file = self.find_file(found, name)
-            if file is not None:
-                if is_directory:  # an __init__ that appears in there would be seen by nobody
-                    self.leave_out(directory, name, "a module and a directory")
+            try:
+                if self.is_package(directory, found, name):
+                    below.append(Directory(os.path.join(directory.path, name), None, directory, name))
                 else:
-                    self.index(directory, directory, name, file)
-            elif is_directory:
-                self.leave_out(directory, name, "a namespace portion")
+                    self.index_module(directory, found, name)
+            except LeftOut as reason:
+                self.leave_out(directory, name, str(reason))
         return below
+
+    def is_package(self, directory, found, name):
+        """Whether a name is a directory to go into. Raises LeftOut for one whose answer may change unseen."""
+        entry = found.get(name)
+        if name == "__pycache__":
+            raise LeftOut("a directory that is not watched")
+        if entry is None:
+            return False
+        if entry.is_symlink():
+            raise LeftOut("a symbolic link")
+        return entry.is_dir() and self.has_init(directory, name)
+
+    def index_module(self, directory, found, name):
+        file = self.find_file(found, name)
+        if name in found and found[name].is_dir():  # nobody would see an __init__ appear in it
+            raise LeftOut("a directory without __init__")
+        if file is not None:
+            self.index(directory, directory, name, file)
 
     @staticmethod
     def importable(found):
@@ -158,7 +162,7 @@ class Job:
         UTF-8, and the last part of a module's name holds no dot."""
         names = {}
         for name, entry in found.items():
-            if leads_to_directory(entry):
+            if entry.is_symlink() or entry.is_dir():
                 names[name] = True
             for suffix, _ in SUFFIXES:
                 if name.endswith(suffix):
@@ -180,11 +184,16 @@ class Job:
         """The file that FileFinder would take for a stem: (entry, kind), or None."""
         for suffix, kind in SUFFIXES:
             entry = found.get(stem + suffix)
+            if entry is None:
+                continue
             try:
-                if entry is not None and entry.is_file():
-                    return entry, kind
-            except OSError:
-                pass
+                is_file = entry.is_file()
+            except OSError:  # a link that leads to itself
+                is_file = False
+            if is_file:
+                return entry, kind
+            if entry.is_symlink():  # it may lead to a file one day, and no watch will tell
+                raise LeftOut("a symbolic link")
         return None
 
     # -- entries ------------------------------------------------------------------------------------------------
