@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/un.h>
+
+#include "config.h"
+#include "util.h"
+
+#define DAY 86400u
+#define MEMORY_DEFAULT_PERCENT 10
+
+typedef struct ConfigKey ConfigKey;
+
+struct ConfigKey {
+        const char *section, *name;
+        /* Return: 0, -EINVAL for a value that is not accepted, -ENOMEM. */
+        int (*parse)(const ConfigKey *key, const char *value, void *field);
+        size_t field; /* offset in Config */
+        uint64_t least, most;
+        const char *accepted;
+};
+
+static int parse_number(const ConfigKey *key, const char *value, void *field);
+static int parse_size(const ConfigKey *key, const char *value, void *field);
+static int parse_path(const ConfigKey *key, const char *value, void *field);
+
+#define KEY(section_, name_, parse_, field_, least_, most_, accepted_)                             \
+        { .section = section_, .name = name_, .parse = parse_, .field = offsetof(Config, field_),  \
+          .least = least_, .most = most_, .accepted = accepted_ }
+
+static const ConfigKey config_keys[] = {
+        KEY("daemon", "Socket", parse_path, socket, 2, sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
+            "an absolute path of at most 107 bytes"),
+        KEY("daemon", "ClientPath", parse_path, client_path, 2, PATH_MAX - 1, "an absolute path"),
+        KEY("daemon", "IdleExit", parse_number, idle_exit, 0, 30 * DAY,
+            "seconds from 1 to 2592000, or 0 for never"),
+        KEY("daemon", "BuildTimeout", parse_number, build_timeout, 1, DAY, "seconds from 1 to 86400"),
+        KEY("daemon", "BuildJobs", parse_number, build_jobs, 0, 256,
+            "a number from 1 to 256, or 0 for the number of processors"),
+        KEY("daemon", "MaxPeers", parse_number, max_peers, 1, 100000, "a number from 1 to 100000"),
+        KEY("daemon", "MaxPeersPerUser", parse_number, max_peers_per_user, 1, 100000, "a number from 1 to 100000"),
+        KEY("daemon", "MemoryMax", parse_size, memory_max, 1 << 20, UINT64_MAX,
+            "1M or more: bytes, with K, M, G or T, or a percentage of the memory as in 10%"),
+        KEY("daemon", "WatchLimit", parse_number, watch_limit, 0, INT32_MAX,
+            "a number of directories, or 0 for three quarters of fs.inotify.max_user_watches"),
+};
+
+/* What the reader and the handler of one load share. */
+typedef struct ConfigParse {
+        FILE *file;
+        const char *path;
+        Config *config;
+        bool indented; /* the line at hand starts with white space */
+        bool broken;   /* the last chunk read was not a whole line */
+        int line;
+        char *error; /* the first */
+        int error_line;
+        bool out_of_memory;
+} ConfigParse;
+
+__attribute__((format(printf, 2, 3))) static int config_fail(ConfigParse *parse, const char *format, ...) {
+        va_list arguments;
+        char *what;
+        int n;
+
+        if (parse->error)
+                return 0;
+        va_start(arguments, format);
+        n = vasprintf(&what, format, arguments);
+        va_end(arguments);
+        if (n < 0) {
+                parse->out_of_memory = true;
+                return 0;
+        }
+        parse->error = what;
+        parse->error_line = parse->line;
+        return 0;
+}
+
+static int parse_number(const ConfigKey *key, const char *value, void *field) {
+        uint64_t number;
+        int end;
+
+        if (*value < '0' || *value > '9' || strlen(value) > 18 || sscanf(value, "%" SCNu64 "%n", &number, &end) != 1 ||
+            value[end])
+                return -EINVAL;
+        if (number < key->least || number > key->most)
+                return -EINVAL;
+        *(uint64_t *)field = number;
+        return 0;
+}
+
+static uint64_t memory_percent(uint64_t percent) {
+        struct sysinfo info;
+
+        if (sysinfo(&info) < 0)
+                return 1u << 30;
+        return (uint64_t)info.totalram * info.mem_unit / 100 * percent;
+}
+
+static int parse_size(const ConfigKey *key, const char *value, void *field) {
+        static const char units[] = "KMGT";
+        uint64_t number;
+        const char *unit;
+        int end;
+
+        if (*value < '0' || *value > '9' || strlen(value) > 18 || sscanf(value, "%" SCNu64 "%n", &number, &end) != 1)
+                return -EINVAL;
+        value += end;
+        if (strcmp(value, "%") == 0) {
+                if (number < 1 || number > 100)
+                        return -EINVAL;
+                number = memory_percent(number);
+        } else if (*value) {
+                unit = strchr(units, *value);
+                if (!unit || value[1] || __builtin_mul_overflow(number, UINT64_C(1) << (10 * (unit - units + 1)), &number))
+                        return -EINVAL;
+        }
+        if (number < key->least || number > key->most)
+                return -EINVAL;
+        *(uint64_t *)field = number;
+        return 0;
+}
+
+static int parse_path(const ConfigKey *key, const char *value, void *field) {
+        size_t length = strlen(value);
+        char *path;
+
+        if (*value != '/' || length < key->least || length > key->most)
+                return -EINVAL;
+        path = strdup(value);
+        if (!path)
+                return -ENOMEM;
+        free(*(char **)field);
+        *(char **)field = path;
+        return 0;
+}
+
+/* fgets for inih, that knows the line: inih keeps its own count to itself until the end. */
+static char *config_read(char *buffer, int size, void *userdata) {
+        ConfigParse *parse = userdata;
+        size_t length;
+
+        if (!fgets(buffer, size, parse->file))
+                return NULL;
+        if (!parse->broken)
+                parse->line++;
+        length = strlen(buffer);
+        if (parse->broken || (length + 1 == (size_t)size && buffer[length - 1] != '\n'))
+                config_fail(parse, "the line is too long; at most %d bytes are accepted", size - 2);
+        parse->broken = length && buffer[length - 1] != '\n' && !feof(parse->file);
+        parse->indented = *buffer == ' ' || *buffer == '\t';
+        return buffer;
+}
+
+static bool section_is_known(const char *section) {
+        for (size_t i = 0; i < ELEMENTSOF(config_keys); i++)
+                if (strcmp(config_keys[i].section, section) == 0)
+                        return true;
+        return false;
+}
+
+/* "A=, B= and C=": the names of a section's keys, or of the sections when it is NULL. */
+static void list_accepted(const char *section, char *buffer, size_t size) {
+        const char *last = "";
+        size_t used = 0;
+
+        *buffer = '\0';
+        for (size_t i = 0; i < ELEMENTSOF(config_keys) && used < size; i++) {
+                const ConfigKey *key = &config_keys[i];
+
+                if (section && strcmp(key->section, section) == 0)
+                        used += snprintf(buffer + used, size - used, "%s%s=", used ? ", " : "", key->name);
+                else if (!section && strcmp(key->section, last) != 0)
+                        used += snprintf(buffer + used, size - used, "%s[%s]", used ? ", " : "", key->section);
+                last = key->section;
+        }
+}
+
+/* Return: as inih wants it, nonzero to go on well. */
+static int config_handle(void *userdata, const char *section, const char *name, const char *value) {
+        ConfigParse *parse = userdata;
+        char accepted[512];
+
+        if (parse->error)
+                return 0;
+        if (parse->indented)
+                return config_fail(parse, "the line starts with white space; accepted is Key=value at its start");
+        if (!section_is_known(section)) {
+                list_accepted(NULL, accepted, sizeof(accepted));
+                if (!*section)
+                        return config_fail(parse, "'%s=' comes before any section; accepted is %s", name, accepted);
+                return config_fail(parse, "unknown section [%s]; accepted is %s", section, accepted);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(config_keys); i++) {
+                const ConfigKey *key = &config_keys[i];
+                int r;
+
+                if (strcmp(key->section, section) != 0 || strcmp(key->name, name) != 0)
+                        continue;
+                r = key->parse(key, value, (char *)parse->config + key->field);
+                if (r == -EINVAL)
+                        return config_fail(parse, "bad value '%s' for %s=; accepted is %s", value, name, key->accepted);
+                if (r < 0)
+                        parse->out_of_memory = true;
+                return r == 0;
+        }
+        list_accepted(section, accepted, sizeof(accepted));
+        return config_fail(parse, "unknown key '%s' in [%s]; accepted are %s", name, section, accepted);
+}
+
+void config_done(Config *config) {
+        free(config->socket);
+        free(config->client_path);
+        *config = (Config){ 0 };
+}
+
+/* Give the caller the line `FILE:LINE: what`. Return: CONFIG_E_INVALID or -ENOMEM. */
+static int config_invalid(const char *path, int line, const char *what, char **ret_error) {
+        char *error;
+        int n;
+
+        if (line > 0)
+                n = asprintf(&error, "%s:%d: %s", path, line, what);
+        else
+                n = asprintf(&error, "%s: %s; accepted is a readable configuration file", path, what);
+        if (n < 0)
+                return -ENOMEM;
+        *ret_error = error;
+        return CONFIG_E_INVALID;
+}
+
+static void fclosep(FILE **file) {
+        if (*file)
+                fclose(*file);
+}
+
+static int config_parse(const char *path, FILE *file, Config *config, char **ret_error) {
+        _cleanup_free_ char *error = NULL;
+        ConfigParse parse = { .file = file, .path = path, .config = config };
+        int line;
+
+        line = ini_parse_stream(config_read, &parse, config_handle, &parse);
+        error = steal_pointer(&parse.error);
+        if (line == -2 || parse.out_of_memory)
+                return -ENOMEM;
+        if (ferror(file))
+                return config_invalid(path, 0, strerror(errno), ret_error);
+        if (error && (line <= 0 || parse.error_line <= line))
+                return config_invalid(path, parse.error_line, error, ret_error);
+        if (line > 0)
+                return config_invalid(path, line, "neither a section nor a key; accepted is [section] or Key=value",
+                                      ret_error);
+        return 0;
+}
+
+int config_load(const char *path, bool optional, Config *ret_config, char **ret_error) {
+        _cleanup_(config_done) Config config = {
+                .build_timeout = 120,
+                .max_peers = 4096,
+                .max_peers_per_user = 1024,
+                .memory_max = memory_percent(MEMORY_DEFAULT_PERCENT),
+        };
+        _cleanup_(fclosep) FILE *file = NULL;
+        int r;
+
+        if (path) {
+                file = fopen(path, "re");
+                if (!file && !(optional && (errno == ENOENT || errno == ENOTDIR)))
+                        return config_invalid(path, 0, strerror(errno), ret_error);
+        }
+        if (file) {
+                r = config_parse(path, file, &config, ret_error);
+                if (r)
+                        return r;
+        }
+        *ret_config = config;
+        config = (Config){ 0 };
+        return 0;
+}

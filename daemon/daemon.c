@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "log.h"
+#include "paths.h"
+#include "request.h"
+#include "util.h"
+
+static void daemon_stop(Daemon *daemon);
+
+static uint64_t daemon_idle_exit(const Daemon *daemon) {
+        return daemon->options.idle_exit >= 0 ? (uint64_t)daemon->options.idle_exit : daemon->config.idle_exit;
+}
+
+static bool daemon_is_quiet(const Daemon *daemon) {
+        return !peers_count(daemon->peers) && queue_is_idle(daemon->queue);
+}
+
+static void on_idle(uv_timer_t *timer) {
+        Daemon *daemon = timer->data;
+        uint64_t limit = daemon_idle_exit(daemon) * 1000;
+        uint64_t quiet = uv_now(&daemon->loop) - daemon->quiet_since;
+
+        if (!limit || !daemon_is_quiet(daemon)) /* started again when it is quiet, or reconfigured */
+                return;
+        if (quiet < limit) {
+                uv_timer_start(&daemon->idle, on_idle, limit - quiet, 0);
+                return;
+        }
+        log_info("nobody has come for %llu seconds: done", (unsigned long long)limit / 1000);
+        daemon_stop(daemon);
+}
+
+/* The second half of stopping: nothing is left that could call back into these. */
+static void daemon_close_rest(Daemon *daemon) {
+        daemon->store = store_free(daemon->store);
+        daemon->queue = queue_free(daemon->queue);
+        daemon->watch = watch_free(daemon->watch);
+}
+
+/* The last peer has gone, or the last builder. */
+static void on_quiet(void *userdata) {
+        Daemon *daemon = userdata;
+
+        if (!daemon->store || !daemon_is_quiet(daemon))
+                return;
+        daemon->quiet_since = uv_now(&daemon->loop);
+        if (daemon->stopping)
+                daemon_close_rest(daemon);
+        else if (daemon_idle_exit(daemon) && !uv_is_active((uv_handle_t *)&daemon->idle))
+                on_idle(&daemon->idle);
+}
+
+static void daemon_stop(Daemon *daemon) {
+        if (daemon->stopping)
+                return;
+        daemon->stopping = true;
+        for (size_t i = 0; i < ELEMENTSOF(daemon->signals); i++)
+                uv_close((uv_handle_t *)&daemon->signals[i], NULL);
+        uv_close((uv_handle_t *)&daemon->idle, NULL);
+        daemon->listener = listener_free(daemon->listener);
+        peers_close(daemon->peers);
+        store_drop(daemon->store);
+        on_quiet(daemon);
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+        Daemon *daemon = handle->data;
+        _cleanup_free_ char *text = NULL;
+
+        if (number != SIGHUP) {
+                log_info("stopped by signal %d", number);
+                daemon_stop(daemon);
+                return;
+        }
+        if (daemon_reload(daemon, &text) == 0)
+                log_notice("%s", text);
+        else
+                log_error("%s; the configuration stays as it was", text ?: "no memory");
+}
+
+static void on_request(void *userdata, Peer *peer, Packet *packet) {
+        request_handle(userdata, peer, packet);
+}
+
+static void on_connection(void *userdata, int fd) {
+        Daemon *daemon = userdata;
+
+        peers_add_consume(daemon->peers, fd);
+}
+
+static const PeersEvents daemon_peers_events = { .request = on_request, .empty = on_quiet };
+
+static int daemon_find_client(const Config *config, char **ret_path) {
+        char *path;
+
+        if (!config->client_path)
+                return paths_client(ret_path);
+        path = strdup(config->client_path);
+        if (!path)
+                return -ENOMEM;
+        *ret_path = path;
+        return 0;
+}
+
+/* Return: 0, DAEMON_E_CONFIG or -ENOMEM. */
+static int daemon_load(Daemon *daemon, Config *ret_config, char **ret_error) {
+        int r;
+
+        r = config_load(daemon->config_path, !daemon->options.config, ret_config, ret_error);
+        return r > 0 ? DAEMON_E_CONFIG : r;
+}
+
+/* Let the parts know of the configuration in force. */
+static void daemon_apply(Daemon *daemon) {
+        queue_set_places(daemon->queue, daemon->config.build_jobs);
+        watch_set_limit(daemon->watch, daemon->config.watch_limit);
+        peers_set_limits(daemon->peers, daemon->config.max_peers, daemon->config.max_peers_per_user);
+        store_reconfigure(daemon->store, daemon->client_path);
+}
+
+int daemon_reload(Daemon *daemon, char **ret_text) {
+        _cleanup_(config_done) Config config = { 0 };
+        _cleanup_free_ char *client = NULL, *text = NULL;
+        bool moved;
+        int r;
+
+        r = daemon_load(daemon, &config, ret_text);
+        if (r)
+                return r;
+        r = daemon_find_client(&config, &client);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        moved = strcmp(config.socket ?: "", daemon->config.socket ?: "") != 0;
+        if (asprintf(&text, "configuration read from %s%s", daemon->config_path ?: "nowhere",
+                     moved ? "; Socket= is heeded at the next start" : "") < 0)
+                return -ENOMEM;
+
+        config_done(&daemon->config);
+        daemon->config = config;
+        config = (Config){ 0 };
+        if (client) {
+                free(daemon->client_path);
+                daemon->client_path = steal_pointer(&client);
+        }
+        daemon_apply(daemon);
+        on_quiet(daemon);
+        *ret_text = steal_pointer(&text);
+        return 0;
+}
+
+static int daemon_configure(Daemon *daemon) {
+        _cleanup_free_ char *error = NULL;
+        const char *named = daemon->options.socket ?: secure_getenv("SHIMPORT_SOCKET");
+        int r;
+
+        if (daemon->options.config)
+                daemon->config_path = strdup(daemon->options.config);
+        else if (paths_config(&daemon->config_path) == -ENOENT)
+                daemon->config_path = NULL;
+        if (daemon->options.config && !daemon->config_path)
+                return -ENOMEM;
+        r = daemon_load(daemon, &daemon->config, &error);
+        if (r) {
+                log_error("%s", error ?: strerror(-r));
+                return r;
+        }
+        if (!named || !*named)
+                named = daemon->config.socket;
+        r = named ? ((daemon->socket_path = strdup(named)) ? 0 : -ENOMEM) : paths_socket(&daemon->socket_path);
+        if (r == -ENOENT) {
+                log_error("no place for a socket: XDG_RUNTIME_DIR is not set; name one with --socket");
+                return DAEMON_E_SOCKET;
+        }
+        if (r < 0)
+                return r;
+        r = daemon_find_client(&daemon->config, &daemon->client_path);
+        if (r == -ENOENT) {
+                log_error("the client is not beside this program; set ClientPath= in the configuration");
+                return DAEMON_E_CONFIG;
+        }
+        return r;
+}
+
+static int daemon_open_handles(Daemon *daemon) {
+        static const int numbers[ELEMENTSOF(daemon->signals)] = { SIGTERM, SIGINT, SIGHUP };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++) {
+                uv_signal_init(&daemon->loop, &daemon->signals[i]);
+                daemon->signals[i].data = daemon;
+        }
+        uv_timer_init(&daemon->loop, &daemon->idle);
+        daemon->idle.data = daemon;
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++) {
+                r = uv_signal_start(&daemon->signals[i], on_signal, numbers[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int daemon_listen(Daemon *daemon) {
+        int r;
+
+        r = listener_new(&daemon->loop, daemon->socket_path, on_connection, daemon, &daemon->listener);
+        if (r == 0)
+                return 0;
+        if (r == LISTENER_E_IN_USE)
+                log_error("%s is in use by a live daemon", daemon->socket_path);
+        else
+                log_error("cannot listen at %s: %s", daemon->socket_path, strerror(-r));
+        return DAEMON_E_SOCKET;
+}
+
+/* Everything on the loop; what has been made when one of them fails is closed by daemon_stop(). */
+static int daemon_start(Daemon *daemon) {
+        int r;
+
+        r = peers_new(&daemon->loop, &daemon_peers_events, daemon, &daemon->peers);
+        r = r ?: queue_new(&daemon->loop, on_quiet, daemon, &daemon->queue);
+        r = r ?: watch_new(&daemon->loop, &daemon->watch);
+        r = r ?: store_new(&daemon->loop, daemon->watch, daemon->queue, &daemon->config, daemon->client_path,
+                           &daemon->store);
+        if (r < 0) {
+                log_error("cannot start: %s", strerror(-r));
+                daemon->queue = queue_free(daemon->queue);
+                daemon->watch = watch_free(daemon->watch);
+                return r;
+        }
+        daemon_apply(daemon);
+        r = daemon_open_handles(daemon);
+        if (r < 0)
+                log_error("cannot start: %s", strerror(-r));
+        r = r ?: daemon_listen(daemon);
+        if (r)
+                daemon_stop(daemon);
+        return r;
+}
+
+static void daemon_done(Daemon *daemon) {
+        daemon->peers = peers_free(daemon->peers);
+        config_done(&daemon->config);
+        free(daemon->config_path);
+        free(daemon->socket_path);
+        free(daemon->client_path);
+        free(daemon);
+}
+
+static void daemon_donep(Daemon **daemon) {
+        if (*daemon)
+                daemon_done(*daemon);
+}
+
+/* Each image is a descriptor, and each peer. */
+static void raise_descriptor_limit(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+                limit.rlim_cur = limit.rlim_max;
+                (void)setrlimit(RLIMIT_NOFILE, &limit);
+        }
+}
+
+int daemon_run(const DaemonOptions *options) {
+        _cleanup_(daemon_donep) Daemon *daemon = calloc(1, sizeof(*daemon));
+        int r, closed;
+
+        if (!daemon)
+                return -ENOMEM;
+        daemon->options = *options;
+        r = daemon_configure(daemon);
+        if (r)
+                return r;
+        raise_descriptor_limit();
+        r = uv_loop_init(&daemon->loop);
+        if (r < 0) {
+                log_error("cannot start: %s", strerror(-r));
+                return r;
+        }
+        r = daemon_start(daemon);
+        if (r == 0) {
+                daemon->started = uv_now(&daemon->loop);
+                log_info("shimportd %s listens at %s", SHIMPORT_VERSION, daemon->socket_path);
+                on_quiet(daemon);
+        }
+        uv_run(&daemon->loop, UV_RUN_DEFAULT);
+        closed = uv_loop_close(&daemon->loop);
+        if (closed < 0)
+                log_error("the loop did not end empty: %s", strerror(-closed));
+        return r ?: closed;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "image_file.h"
+#include "memfd.h"
+#include "util.h"
+
+static int refused(const char *reason, const char **ret_reason) {
+        *ret_reason = reason;
+        return IMAGE_FILE_E_REFUSED;
+}
+
+bool image_file_string_is(const ImageFile *file, ImageString string, const void *bytes, size_t size) {
+        size_t length;
+        const char *found = image_string(&file->image, string, &length);
+
+        return found && length == size && memcmp(found, bytes, size) == 0;
+}
+
+void image_file_done(ImageFile *file) {
+        if (file->image.base)
+                munmap((void *)file->image.base, file->image.size);
+        fd_close(file->fd);
+        *file = IMAGE_FILE_NONE;
+}
+
+int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *ret_file, const char **ret_reason) {
+        _cleanup_(image_file_done) ImageFile file = { .fd = fd_ };
+        MemfdInfo info;
+        const void *base;
+        int r;
+
+        r = memfd_check(file.fd, sizeof(ImageHeader), &info);
+        if (r == MEMFD_E_UNSEALED)
+                return refused("the builder's image is not sealed", ret_reason);
+        if (r == MEMFD_E_SIZE)
+                return refused("the builder's image is of no possible size", ret_reason);
+        if (r < 0)
+                return r;
+        if (info.owner != expected->owner)
+                return refused("the builder's image belongs to another user", ret_reason);
+        r = memfd_map(file.fd, info.size, &base);
+        if (r < 0)
+                return r;
+        file.owner = info.owner;
+        file.image = (Image){ .base = base, .size = info.size };
+        r = image_open(base, info.size, &file.image);
+        if (r)
+                return refused(image_strerror(r), ret_reason);
+        if (file.image.header->root_dev != expected->dev || file.image.header->root_ino != expected->ino)
+                return refused("the builder's image is of another directory", ret_reason);
+        if (!image_file_string_is(&file, file.image.header->tag, expected->tag, expected->tag_size))
+                return refused("the executable is another interpreter than the one that asked", ret_reason);
+        *ret_file = file;
+        file = IMAGE_FILE_NONE;
+        return 0;
+}

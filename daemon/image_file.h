@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_IMAGE_FILE_H
+#define SHIMPORT_IMAGE_FILE_H
+
+/*
+ * A sealed image as the daemon holds it: the memfd that processes are handed, and a mapping of its own, to
+ * read the header, what was left out, and what `explain` asks for. Its content is a builder's word: looked at
+ * through the checked reader, and trusted for nothing but what the processes check themselves.
+ */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "image.h"
+
+typedef struct ImageFile {
+        int fd; /* -1: none */
+        uid_t owner;
+        Image image;
+} ImageFile;
+
+#define IMAGE_FILE_NONE ((ImageFile){ .fd = -1 })
+
+/* What an image must be to be taken. */
+typedef struct ImageExpected {
+        uid_t owner;
+        uint64_t dev, ino;
+        const void *tag;
+        size_t tag_size;
+} ImageExpected;
+
+enum {
+        _IMAGE_FILE_E_0,
+        IMAGE_FILE_E_REFUSED, /* *ret_reason says why */
+        _IMAGE_FILE_E_N
+};
+
+/**
+ * image_file_open_consume() - take a memfd as an image
+ * @fd:         closed if it is not taken
+ * @ret_reason: for a person, static, set with IMAGE_FILE_E_REFUSED only
+ *
+ * Return: 0, IMAGE_FILE_E_REFUSED or a negative errno.
+ */
+int image_file_open_consume(int fd, const ImageExpected *expected, ImageFile *ret_file, const char **ret_reason);
+
+/* Unmap and close; processes that have it mapped keep it. */
+void image_file_done(ImageFile *file);
+
+/* Does the string of the image have these bytes? */
+bool image_file_string_is(const ImageFile *file, ImageString string, const void *bytes, size_t size);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "endpoint.h"
+#include "paths.h"
+#include "util.h"
+
+#define CONFIG_SYSTEM "/etc/shimport/shimport.conf"
+
+__attribute__((format(printf, 2, 3))) static int path_format(char **ret_path, const char *format, ...) {
+        va_list arguments;
+        char *path;
+        int n;
+
+        va_start(arguments, format);
+        n = vasprintf(&path, format, arguments);
+        va_end(arguments);
+        if (n < 0)
+                return -ENOMEM;
+        *ret_path = path;
+        return 0;
+}
+
+int paths_socket(char **ret_path) {
+        const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
+
+        if (geteuid() == 0)
+                return path_format(ret_path, "%s", ENDPOINT_SYSTEM);
+        if (!runtime || *runtime != '/')
+                return -ENOENT;
+        return path_format(ret_path, "%s/shimport/socket", runtime);
+}
+
+int paths_config(char **ret_path) {
+        const char *config = secure_getenv("XDG_CONFIG_HOME");
+        const char *home = secure_getenv("HOME");
+
+        if (geteuid() == 0)
+                return path_format(ret_path, "%s", CONFIG_SYSTEM);
+        if (config && *config == '/')
+                return path_format(ret_path, "%s/shimport/shimport.conf", config);
+        if (home && *home == '/')
+                return path_format(ret_path, "%s/.config/shimport/shimport.conf", home);
+        return -ENOENT;
+}
+
+/* The directory of the running binary, without a slash at its end. */
+static int paths_here(char buffer[static PATH_MAX]) {
+        ssize_t size = readlink("/proc/self/exe", buffer, PATH_MAX);
+        char *slash;
+
+        if (size < 0)
+                return -errno;
+        if (size >= PATH_MAX)
+                return -ENAMETOOLONG;
+        buffer[size] = '\0';
+        slash = strrchr(buffer, '/');
+        if (!slash)
+                return -ENOENT;
+        *slash = '\0';
+        return 0;
+}
+
+int paths_client(char **ret_path) {
+        static const char *const places[] = { "python", "lib/shimport/python" };
+        char here[PATH_MAX];
+        char *slash;
+        int r;
+
+        r = paths_here(here);
+        if (r < 0)
+                return r;
+        slash = strrchr(here, '/');
+        if (!slash)
+                return -ENOENT;
+        *slash = '\0';
+        for (size_t i = 0; i < ELEMENTSOF(places); i++) {
+                _cleanup_free_ char *path = NULL;
+                _cleanup_free_ char *package = NULL;
+
+                r = path_format(&path, "%s/%s", here, places[i]);
+                if (r < 0)
+                        return r;
+                r = path_format(&package, "%s/shimport", path);
+                if (r < 0)
+                        return r;
+                if (access(package, F_OK) == 0) {
+                        *ret_path = steal_pointer(&path);
+                        return 0;
+                }
+        }
+        return -ENOENT;
+}
+
+int paths_program(const char *name, char **ret_path) {
+        char here[PATH_MAX];
+        int r;
+
+        r = paths_here(here);
+        if (r < 0)
+                return r;
+        return path_format(ret_path, "%s/%s", here, name);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_PATHS_H
+#define SHIMPORT_PATHS_H
+
+/* Where things lie: the socket by default, the configuration, and the client and the daemon beside this binary. */
+
+/* All of them allocate. Return: 0, or a negative errno; -ENOENT where there is no such place. */
+
+/* The socket a daemon of this user listens on when nothing names one; needs $XDG_RUNTIME_DIR but for root. */
+int paths_socket(char **ret_path);
+
+/* The configuration file read when none is named; it need not exist. */
+int paths_config(char **ret_path);
+
+/* The directory of the Python client: ../python in a build tree, ../lib/shimport/python where installed. */
+int paths_client(char **ret_path);
+
+/* A program in the directory of the running one. */
+int paths_program(const char *name, char **ret_path);
+
+#endif

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "log.h"
+#include "message.h"
+#include "peer.h"
+#include "util.h"
+
+/* A process that is stopped, or swapped out, may well take seconds between its connect and its request. */
+#define LISTENING_MS 10000
+#define ANSWERING_MS 10000
+
+/* Requests handled for one peer before the others have their turn. */
+#define REQUESTS_AT_ONCE 16
+
+/* Answers that wait for a peer to read: a status of many images needs some. */
+#define ANSWERS_MAX 64
+
+typedef enum PeerState {
+        PEER_LISTENING,
+        PEER_WORKING,
+        PEER_ANSWERING,
+        PEER_CLOSING,
+} PeerState;
+
+struct Peers {
+        uv_loop_t *loop;
+        const PeersEvents *events;
+        void *userdata;
+        List peers;
+        size_t count, max, max_per_user;
+        Users users;
+        Packet packet; /* the request at hand */
+        uint8_t answer[PACKET_SIZE_MAX];
+};
+
+struct Peer {
+        Peers *peers;
+        List link;
+        PeerState state;
+        uv_poll_t poll;
+        uv_timer_t deadline;
+        unsigned open_handles;
+        int polled; /* the events that are polled for */
+        int fd;
+        struct ucred credentials;
+        User *user;
+        List answers;
+        size_t n_answers;
+        bool last; /* close once the answers are sent */
+        void *work;
+        void (*cancel)(void *work);
+        uint64_t patience_ms;
+};
+
+typedef struct Answer {
+        List link;
+        size_t size, n_fds;
+        int *fds;
+        uint8_t data[];
+} Answer;
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+static void on_deadline(uv_timer_t *timer);
+
+static Answer *answer_free(Answer *answer) {
+        if (!answer)
+                return NULL;
+        for (size_t i = 0; i < answer->n_fds; i++)
+                fd_close(answer->fds[i]);
+        free(answer->fds);
+        free(answer);
+        return NULL;
+}
+
+static void answer_freep(Answer **answer) {
+        answer_free(*answer);
+}
+
+static int answer_new(const void *data, size_t size, const int *fds, size_t n_fds, Answer **ret_answer) {
+        _cleanup_(answer_freep) Answer *answer = calloc(1, sizeof(*answer) + size);
+
+        if (!answer)
+                return -ENOMEM;
+        list_init(&answer->link);
+        answer->size = size;
+        memcpy(answer->data, data, size);
+        answer->fds = calloc(n_fds + 1, sizeof(int));
+        if (!answer->fds)
+                return -ENOMEM;
+        for (; answer->n_fds < n_fds; answer->n_fds++) {
+                int fd = syscalls_dup(fds[answer->n_fds]);
+
+                if (fd < 0)
+                        return fd;
+                answer->fds[answer->n_fds] = fd;
+        }
+        *ret_answer = steal_pointer(&answer);
+        return 0;
+}
+
+static void on_closed(uv_handle_t *handle) {
+        Peer *peer = handle->data;
+        Peers *peers = peer->peers;
+
+        if (--peer->open_handles)
+                return;
+        users_disconnect(&peers->users, peer->user);
+        list_unlink(&peer->link);
+        free(peer);
+        if (--peers->count == 0)
+                peers->events->empty(peers->userdata);
+}
+
+static void peer_poll(Peer *peer, int events) {
+        if (peer->polled == events) /* starting a poll anew costs libuv two system calls */
+                return;
+        uv_poll_start(&peer->poll, events, on_poll);
+        peer->polled = events;
+}
+
+/* The one place where the state changes, and with it what is waited for and how long. */
+static void peer_enter(Peer *peer, PeerState state) {
+        if (peer->state == PEER_CLOSING)
+                return;
+        peer->state = state;
+        switch (state) {
+        case PEER_LISTENING:
+                peer_poll(peer, UV_READABLE);
+                uv_timer_start(&peer->deadline, on_deadline, LISTENING_MS, 0);
+                break;
+        case PEER_WORKING: /* readable: it has gone, or breaks the protocol */
+                peer_poll(peer, UV_READABLE);
+                uv_timer_start(&peer->deadline, on_deadline, peer->patience_ms, 0);
+                break;
+        case PEER_ANSWERING:
+                peer_poll(peer, UV_WRITABLE | UV_DISCONNECT);
+                uv_timer_start(&peer->deadline, on_deadline, ANSWERING_MS, 0);
+                break;
+        case PEER_CLOSING:
+                if (peer->work)
+                        peer->cancel(steal_pointer(&peer->work));
+                list_for_each(link, &peer->answers)
+                        answer_free(list_entry(link, Answer, link));
+                list_init(&peer->answers);
+                uv_close((uv_handle_t *)&peer->poll, on_closed);
+                uv_close((uv_handle_t *)&peer->deadline, on_closed);
+                peer->fd = fd_close(peer->fd);
+                break;
+        }
+}
+
+/* Where a peer is when nothing is being handled. */
+static void peer_rest(Peer *peer) {
+        if (!list_is_empty(&peer->answers))
+                peer_enter(peer, PEER_ANSWERING);
+        else if (peer->last)
+                peer_enter(peer, PEER_CLOSING);
+        else
+                peer_enter(peer, peer->work ? PEER_WORKING : PEER_LISTENING);
+}
+
+void peer_drop(Peer *peer, const char *format, ...) {
+        char text[256];
+        va_list arguments;
+
+        if (peer->state == PEER_CLOSING)
+                return;
+        va_start(arguments, format);
+        vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        log_peer("process %d of user %u dropped: %s", (int)peer->credentials.pid, (unsigned)peer->credentials.uid, text);
+        peer_enter(peer, PEER_CLOSING);
+}
+
+static void on_deadline(uv_timer_t *timer) {
+        Peer *peer = timer->data;
+
+        switch (peer->state) {
+        case PEER_LISTENING:
+                peer_enter(peer, PEER_CLOSING); /* it may have been stopped or forgotten: nobody's fault */
+                break;
+        case PEER_WORKING:
+                peer_drop(peer, "what it waits for takes too long");
+                break;
+        case PEER_ANSWERING:
+                peer_drop(peer, "it does not read its answers");
+                break;
+        case PEER_CLOSING:
+                break;
+        }
+}
+
+static void peer_flush(Peer *peer) {
+        List *link;
+
+        while ((link = list_first(&peer->answers))) {
+                Answer *answer = list_entry(link, Answer, link);
+                int r = packet_send(peer->fd, answer->data, answer->size, answer->fds, answer->n_fds);
+
+                if (r == -EAGAIN)
+                        return;
+                if (r < 0) {
+                        peer_enter(peer, PEER_CLOSING);
+                        return;
+                }
+                list_unlink(link);
+                peer->n_answers--;
+                answer_free(answer);
+        }
+        peer_rest(peer);
+}
+
+/* Return: whether one was received and the peer may go on. */
+static bool peer_receive(Peer *peer) {
+        Peers *peers = peer->peers;
+        int r;
+
+        r = packet_recv(peer->fd, &peers->packet);
+        if (r == -EAGAIN)
+                return false;
+        if (r == PACKET_E_EOF || r == -ECONNRESET)
+                peer_enter(peer, PEER_CLOSING);
+        else if (r == PACKET_E_TRUNCATED)
+                peer_drop(peer, "a packet that is too long, or with more descriptors than can be taken");
+        else if (r < 0)
+                peer_drop(peer, "%s", strerror(-r));
+        else if (peer->state != PEER_LISTENING)
+                peer_drop(peer, "a request before the last one was answered");
+        else
+                peers->events->request(peers->userdata, peer, &peers->packet);
+        packet_done(&peers->packet);
+        return peer->state == PEER_LISTENING;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+        Peer *peer = poll->data;
+
+        if (status < 0) {
+                peer_enter(peer, PEER_CLOSING);
+                return;
+        }
+        if (events & UV_WRITABLE) {
+                peer_flush(peer);
+                return;
+        }
+        if (events & UV_READABLE) {
+                for (unsigned i = 0; i < REQUESTS_AT_ONCE && peer_receive(peer); i++)
+                        ;
+                return;
+        }
+        if (events & UV_DISCONNECT)
+                peer_enter(peer, PEER_CLOSING);
+}
+
+int peers_new(uv_loop_t *loop, const PeersEvents *events, void *userdata, Peers **ret_peers) {
+        Peers *peers = calloc(1, sizeof(*peers));
+
+        if (!peers)
+                return -ENOMEM;
+        peers->loop = loop;
+        peers->events = events;
+        peers->userdata = userdata;
+        list_init(&peers->peers);
+        *ret_peers = peers;
+        return 0;
+}
+
+Peers *peers_free(Peers *peers) {
+        free(peers);
+        return NULL;
+}
+
+void peers_set_limits(Peers *peers, size_t all, size_t per_user) {
+        peers->max = all;
+        peers->max_per_user = per_user;
+}
+
+size_t peers_count(const Peers *peers) {
+        return peers->count;
+}
+
+void peers_close(Peers *peers) {
+        list_for_each(link, &peers->peers)
+                peer_enter(list_entry(link, Peer, link), PEER_CLOSING);
+}
+
+/* Say no to a connection that never becomes a peer. */
+static void refuse_connection(Peers *peers, int fd, const struct ucred *credentials, const char *why) {
+        Shimport__Error body = SHIMPORT__ERROR__INIT;
+        Shimport__Reply reply = SHIMPORT__REPLY__INIT;
+        size_t size;
+
+        body.text = message_text(why);
+        reply.body_case = SHIMPORT__REPLY__BODY_ERROR;
+        reply.error = &body;
+        if (message_encode(&reply.base, peers->answer, sizeof(peers->answer), &size) == 0)
+                (void)packet_send(fd, peers->answer, size, NULL, 0);
+        log_peer("process %d of user %u refused: %s", (int)credentials->pid, (unsigned)credentials->uid, why);
+}
+
+static int peer_new_consume(Peers *peers, int fd_, const struct ucred *credentials, Peer **ret_peer) {
+        _cleanup_close_ int fd = fd_;
+        _cleanup_free_ Peer *peer = calloc(1, sizeof(*peer));
+        User *user;
+        int r;
+
+        if (!peer)
+                return -ENOMEM;
+        r = users_connect(&peers->users, credentials->uid, peers->max_per_user, &user);
+        if (r == USER_E_PEERS) {
+                refuse_connection(peers, fd, credentials, "too many connections of this user");
+                return r;
+        }
+        if (r < 0)
+                return r;
+        r = uv_poll_init(peers->loop, &peer->poll, fd);
+        if (r < 0) {
+                users_disconnect(&peers->users, user);
+                return r;
+        }
+        uv_timer_init(peers->loop, &peer->deadline);
+        peer->poll.data = peer->deadline.data = peer;
+        peer->open_handles = 2;
+        peer->peers = peers;
+        peer->state = PEER_LISTENING;
+        peer->fd = steal_fd(&fd);
+        peer->credentials = *credentials;
+        peer->user = user;
+        list_init(&peer->answers);
+        list_append(&peers->peers, &peer->link);
+        peers->count++;
+        *ret_peer = steal_pointer(&peer);
+        return 0;
+}
+
+void peers_add_consume(Peers *peers, int fd_) {
+        _cleanup_close_ int fd = fd_;
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+        Peer *peer;
+        int r;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+                return;
+        if (peers->count >= peers->max) {
+                refuse_connection(peers, fd, &credentials, "too many connections");
+                return;
+        }
+        r = peer_new_consume(peers, steal_fd(&fd), &credentials, &peer);
+        if (r < 0)
+                log_peer("process %d of user %u refused: %s", (int)credentials.pid, (unsigned)credentials.uid,
+                         strerror(-r));
+        if (r != 0)
+                return;
+        peer_rest(peer);
+        on_poll(&peer->poll, 0, UV_READABLE); /* most have spoken by now */
+}
+
+uid_t peer_uid(const Peer *peer) {
+        return peer->credentials.uid;
+}
+
+static int peer_try_send(Peer *peer, const Shimport__Reply *reply, const int *fds, size_t n_fds, bool lossy) {
+        Peers *peers = peer->peers;
+        Answer *answer;
+        size_t size;
+        int r;
+
+        r = message_encode(&reply->base, peers->answer, sizeof(peers->answer), &size);
+        if (r < 0)
+                return r;
+        r = list_is_empty(&peer->answers) ? packet_send(peer->fd, peers->answer, size, fds, n_fds) : -EAGAIN;
+        if (r != -EAGAIN || lossy)
+                return r == -EAGAIN ? 0 : r;
+        if (peer->n_answers >= ANSWERS_MAX)
+                return -ENOBUFS;
+        r = answer_new(peers->answer, size, fds, n_fds, &answer);
+        if (r < 0)
+                return r;
+        list_append(&peer->answers, &answer->link);
+        peer->n_answers++;
+        return 0;
+}
+
+static void peer_send_any(Peer *peer, const Shimport__Reply *reply, const int *fds, size_t n_fds, bool lossy) {
+        int r;
+
+        if (peer->state == PEER_CLOSING)
+                return;
+        r = peer_try_send(peer, reply, fds, n_fds, lossy);
+        if (r == -EPIPE || r == -ECONNRESET)
+                peer_enter(peer, PEER_CLOSING);
+        else if (r < 0)
+                peer_drop(peer, "it cannot be answered: %s", strerror(-r));
+        else if (!lossy)
+                peer_rest(peer);
+}
+
+void peer_send(Peer *peer, const Shimport__Reply *reply, const int *fds, size_t n_fds) {
+        peer_send_any(peer, reply, fds, n_fds, false);
+}
+
+void peer_send_lossy(Peer *peer, const Shimport__Reply *reply) {
+        peer_send_any(peer, reply, NULL, 0, true);
+}
+
+void peer_refuse(Peer *peer, const char *text) {
+        Shimport__Error body = SHIMPORT__ERROR__INIT;
+        Shimport__Reply reply = SHIMPORT__REPLY__INIT;
+
+        body.text = message_text(text);
+        reply.body_case = SHIMPORT__REPLY__BODY_ERROR;
+        reply.error = &body;
+        peer->last = true;
+        peer_send(peer, &reply, NULL, 0);
+}
+
+void peer_done(Peer *peer, const char *text) {
+        Shimport__Done body = SHIMPORT__DONE__INIT;
+        Shimport__Reply reply = SHIMPORT__REPLY__INIT;
+
+        body.text = message_text(text);
+        reply.body_case = SHIMPORT__REPLY__BODY_DONE;
+        reply.done = &body;
+        peer_send(peer, &reply, NULL, 0);
+}
+
+void peer_work(Peer *peer, void *work, void (*cancel)(void *work), uint64_t patience_ms) {
+        peer->work = work;
+        peer->cancel = cancel;
+        peer->patience_ms = patience_ms;
+        peer_rest(peer);
+}
+
+void peer_work_goes_on(Peer *peer) {
+        if (peer->state == PEER_WORKING)
+                peer_enter(peer, PEER_WORKING);
+}
+
+void peer_work_end(Peer *peer) {
+        peer->work = NULL;
+        if (peer->state != PEER_CLOSING)
+                peer_rest(peer);
+}

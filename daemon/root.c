@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "root.h"
+#include "store.h"
+#include "trust.h"
+#include "util.h"
+
+/* Changes come in bursts (an editor's save, pip install): the pause before building again, doubled for each
+ * build in a row that was overtaken by the next change. */
+#define STALE_PAUSE_MS 200
+#define STALE_DOUBLINGS_MAX 7
+
+/* Likewise for builds that fail. */
+#define FAILED_PAUSE_MS 10000
+#define FAILED_DOUBLINGS_MAX 8
+
+static const BuilderEvents root_builder_events;
+static bool root_start(QueueTicket *ticket);
+
+static const char *root_path(const Root *root) {
+        return root->key.path;
+}
+
+static Root *root_of_ticket(QueueTicket *ticket) {
+        return list_entry(ticket, Root, ticket);
+}
+
+static uint64_t root_pause(uint64_t pause, unsigned times, unsigned most) {
+        return pause << (times < most ? times : most);
+}
+
+static void root_settle(Root *root, bool served) {
+        List *link;
+
+        while ((link = list_first(&root->waiters))) {
+                RootWaiter *waiter = list_entry(link, RootWaiter, link);
+
+                list_unlink(link);
+                waiter->settled(waiter, served, root->reason);
+        }
+}
+
+/* The one place where the state changes. */
+static void root_enter(Root *root, RootState state) {
+        uint64_t now = store_now(root->store);
+
+        root->state = state;
+        if (state != ROOT_SERVED) {
+                store_account(root->store, -(int64_t)root_size(root));
+                image_file_done(&root->image);
+        }
+        switch (state) {
+        case ROOT_SEEN:
+        case ROOT_REFUSED:
+                break;
+        case ROOT_BUILDING:
+                root->changed = false;
+                *root->unwatched = '\0';
+                *root->reason = '\0';
+                break;
+        case ROOT_SERVED:
+                root->failures = root->restless = 0;
+                *root->reason = '\0';
+                root_settle(root, true);
+                break;
+        case ROOT_STALE:
+                root->due = now + root_pause(STALE_PAUSE_MS, root->restless, STALE_DOUBLINGS_MAX);
+                store_schedule(root->store, root);
+                break;
+        case ROOT_FAILED:
+                root->due = now + root_pause(FAILED_PAUSE_MS, root->failures++, FAILED_DOUBLINGS_MAX);
+                watch_set_clear(&root->watched);
+                watch_set_clear(&root->watching);
+                root_settle(root, false);
+                break;
+        }
+}
+
+__attribute__((format(printf, 2, 3))) static void root_fail(Root *root, const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        vsnprintf(root->reason, sizeof(root->reason), format, arguments);
+        va_end(arguments);
+        log_peer("%s: not built: %s", root_path(root), root->reason); /* peers can ask for what must fail */
+        store_count_build(root->store, root, false);
+        root_enter(root, ROOT_FAILED);
+}
+
+static void describe_change(const WatchEvent *event, char *buffer, size_t size) {
+        if (event->mask & IN_Q_OVERFLOW)
+                snprintf(buffer, size, "more changes than the kernel could queue");
+        else
+                snprintf(buffer, size, "changed: %s%s%s", event->directory,
+                         *event->directory && *event->name ? "/" : "",
+                         *event->directory || *event->name ? event->name : "the directory itself");
+}
+
+static void on_watched(WatchSet *set, const WatchEvent *event) {
+        Root *root = list_entry(set, Root, watched);
+
+        if (root->state != ROOT_SERVED)
+                return;
+        describe_change(event, root->reason, sizeof(root->reason));
+        root_enter(root, ROOT_STALE);
+}
+
+static void on_watching(WatchSet *set, const WatchEvent *event) {
+        Root *root = list_entry(set, Root, watching);
+
+        if (root->changed)
+                return;
+        root->changed = true;
+        describe_change(event, root->reason, sizeof(root->reason));
+}
+
+int root_compare(const void *a, const void *b) {
+        const RootKey *left = &((const Root *)a)->key, *right = &((const Root *)b)->key;
+
+        if (left->ino != right->ino)
+                return left->ino < right->ino ? -1 : 1;
+        if (left->dev != right->dev)
+                return left->dev < right->dev ? -1 : 1;
+        if (left->tag_size != right->tag_size)
+                return left->tag_size < right->tag_size ? -1 : 1;
+        if (left->path_size != right->path_size)
+                return left->path_size < right->path_size ? -1 : 1;
+        return memcmp(left->tag, right->tag, left->tag_size) ?: memcmp(left->path, right->path, left->path_size);
+}
+
+static char *bytes_dup(const void *bytes, size_t size) {
+        char *copy = malloc(size + 1);
+
+        if (copy) {
+                memcpy(copy, bytes, size);
+                copy[size] = '\0';
+        }
+        return copy;
+}
+
+int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root) {
+        _cleanup_free_ Root *root = calloc(1, sizeof(*root));
+        _cleanup_free_ char *path = bytes_dup(key->path, key->path_size);
+        _cleanup_free_ char *tag = bytes_dup(key->tag, key->tag_size);
+
+        if (!root || !path || !tag)
+                return -ENOMEM;
+        *root = (Root){ .store = store, .key = *key, .owner = owner, .state = ROOT_SEEN, .fd = -1 };
+        root->key.path = steal_pointer(&path);
+        root->key.tag = steal_pointer(&tag);
+        root->image = IMAGE_FILE_NONE;
+        list_init(&root->link);
+        list_init(&root->waiters);
+        queue_ticket_init(&root->ticket, root_start);
+        watch_set_init(&root->watched, store_watch(store), on_watched);
+        watch_set_init(&root->watching, store_watch(store), on_watching);
+        *ret_root = steal_pointer(&root);
+        return 0;
+}
+
+Root *root_free(Root *root) {
+        if (!root)
+                return NULL;
+        queue_remove(store_queue(root->store), &root->ticket);
+        if (root->builder)
+                builder_abandon(root->builder);
+        snprintf(root->reason, sizeof(root->reason), "it was dropped");
+        root_settle(root, false);
+        store_account(root->store, -(int64_t)root_size(root));
+        image_file_done(&root->image);
+        watch_set_done(&root->watched);
+        watch_set_done(&root->watching);
+        fd_close(root->fd);
+        free((void *)root->key.path);
+        free((void *)root->key.tag);
+        free(root->executable);
+        free(root);
+        return NULL;
+}
+
+int root_set_executable(Root *root, const void *executable, size_t size, const char *options) {
+        char *copy = bytes_dup(executable, size);
+
+        if (!copy)
+                return -ENOMEM;
+        free(root->executable);
+        root->executable = copy;
+        snprintf(root->options, sizeof(root->options), "%s", options);
+        return 0;
+}
+
+bool root_executable_is(const Root *root, const void *executable, size_t size) {
+        return root->executable && strlen(root->executable) == size && memcmp(root->executable, executable, size) == 0;
+}
+
+int root_build_consume(Root *root, int fd_) {
+        _cleanup_close_ int fd = fd_;
+        int r;
+
+        r = queue_add(store_queue(root->store), &root->ticket);
+        if (r)
+                return r;
+        fd_close(root->fd);
+        root->fd = steal_fd(&fd);
+        root_enter(root, ROOT_BUILDING);
+        return 0;
+}
+
+int root_reopen(const Root *root) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        int r;
+
+        fd = syscalls_openat(AT_FDCWD, root_path(root), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0)
+                return fd;
+        r = syscalls_fstat(fd, &st);
+        if (r < 0)
+                return r;
+        if (st.st_dev != root->key.dev || st.st_ino != root->key.ino)
+                return -ESTALE;
+        return steal_fd(&fd);
+}
+
+static int root_spawn(Root *root, const char *executable, uid_t uid) {
+        BuilderJob job = {
+                .executable = executable,
+                .options = root->options,
+                .client_path = store_client_path(root->store),
+                .uid = uid,
+                .root_fd = root->fd,
+                .path = root->key.path,
+                .path_size = root->key.path_size,
+                .generation = root->build_generation = store_next_generation(root->store),
+                .shared = geteuid() == 0,
+                .timeout_ms = store_config(root->store)->build_timeout * 1000,
+        };
+
+        root->build_started = store_now(root->store);
+        return builder_new(store_loop(root->store), &job, &root_builder_events, root, root->store, &root->builder);
+}
+
+/* The queue lets us go ahead. */
+static bool root_start(QueueTicket *ticket) {
+        Root *root = root_of_ticket(ticket);
+        _cleanup_free_ char *executable = NULL, *reason = NULL;
+        _cleanup_close_ int fd = steal_fd(&root->fd);
+        uid_t uid = store_builder_uid(root->owner);
+        int r;
+
+        r = trust_executable(root->executable, uid, &executable, &reason);
+        if (r == TRUST_E_UNTRUSTED) {
+                root_fail(root, "the interpreter is not trusted to build as uid %u: %s", (unsigned)uid, reason);
+                return false;
+        }
+        root->fd = fd;
+        r = r ?: root_spawn(root, executable, uid);
+        root->fd = -1;
+        if (r < 0) {
+                root_fail(root, "cannot start %s: %s", executable ?: root->executable, strerror(-r));
+                return false;
+        }
+        return true;
+}
+
+static bool on_scan(void *userdata, int fd, const void *path, size_t path_size) {
+        Root *root = userdata;
+        int r;
+
+        r = watch_set_add(&root->watching, fd, path, path_size);
+        if (r == 0)
+                return true;
+        if (r == WATCH_E_LIMIT)
+                snprintf(root->unwatched, sizeof(root->unwatched), "the limit of %zu watched directories is reached",
+                         watch_limit(store_watch(root->store)));
+        else
+                snprintf(root->unwatched, sizeof(root->unwatched), "a directory cannot be watched: %s", strerror(-r));
+        return false;
+}
+
+static void on_progress(void *userdata, uint32_t done, uint32_t total) {
+        Root *root = userdata;
+
+        list_for_each(link, &root->waiters) {
+                RootWaiter *waiter = list_entry(link, RootWaiter, link);
+
+                waiter->progress(waiter, done, total);
+        }
+}
+
+static void root_publish(Root *root, ImageFile *file, uint32_t declined) {
+        Store *store = root->store;
+
+        root->image = *file;
+        *file = IMAGE_FILE_NONE;
+        root->declined = declined;
+        root->generation = root->build_generation;
+        root->built_ms = store_now(store) - root->build_started;
+        root->built_at = (uint64_t)time(NULL);
+        watch_set_move(&root->watched, &root->watching);
+        store_account(store, (int64_t)root_size(root));
+        store_count_build(store, root, true);
+        log_info("%s: built for %s: %u modules, %llu bytes, %llu ms", root_path(root), root->executable,
+                 root->image.image.header->module_count, (unsigned long long)root_size(root),
+                 (unsigned long long)root->built_ms);
+        root_enter(root, ROOT_SERVED);
+        store_make_room(store, root);
+}
+
+static void on_end(void *userdata, BuilderOutcome *outcome) {
+        Root *root = userdata;
+        _cleanup_(image_file_done) ImageFile file = IMAGE_FILE_NONE;
+        ImageExpected expected = {
+                .owner = store_builder_uid(root->owner),
+                .dev = root->key.dev,
+                .ino = root->key.ino,
+                .tag = root->key.tag,
+                .tag_size = root->key.tag_size,
+        };
+        uint64_t memory_max = store_config(root->store)->memory_max;
+        const char *reason;
+        int r;
+
+        root->builder = NULL;
+        if (*root->unwatched) {
+                root_fail(root, "%s", root->unwatched);
+                return;
+        }
+        if (outcome->error) {
+                root_fail(root, "%s", outcome->error);
+                return;
+        }
+        r = image_file_open_consume(steal_fd(&outcome->image_fd), &expected, &file, &reason);
+        if (r) {
+                root_fail(root, "%s", r < 0 ? strerror(-r) : reason);
+                return;
+        }
+        if (file.image.size > memory_max) {
+                root_fail(root, "the image of %zu bytes is larger than MemoryMax= of %llu", file.image.size,
+                          (unsigned long long)memory_max);
+                return;
+        }
+        watch_drain(store_watch(root->store));
+        if (root->changed) {
+                root->restless++;
+                watch_set_clear(&root->watching);
+                root_enter(root, ROOT_STALE);
+                return;
+        }
+        root_publish(root, &file, outcome->declined);
+}
+
+static const BuilderEvents root_builder_events = {
+        .scan = on_scan,
+        .progress = on_progress,
+        .end = on_end,
+        .gone = store_builder_gone,
+};

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_ROOT_H
+#define SHIMPORT_ROOT_H
+
+/*
+ * What the daemon knows of one root for one interpreter tag: whether there is an image, and if not, why not.
+ *
+ *      SEEN ──> BUILDING ──> SERVED ──> STALE ──> BUILDING ...
+ *                  └──> FAILED ──> BUILDING (asked for again, after a while)
+ *
+ * The store owns roots; a root owns its image, the watches that the image depends on, and its builder. An image
+ * is served only while nothing has changed since before its directories were listed: the first change makes it
+ * STALE, which withdraws the image; it is built again after a pause that grows while the changes do not stop.
+ *
+ * A root holds no descriptor of its directory but while it is being built, so it keeps nothing from being
+ * unmounted: the watches pin the inode for as long as the image is served.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "builder.h"
+#include "image_file.h"
+#include "list.h"
+#include "queue.h"
+#include "shimport.pb-c.h"
+#include "watch.h"
+
+typedef struct Store Store;
+typedef struct Root Root;
+typedef struct RootWaiter RootWaiter;
+
+/* The numbers are those of the messages. */
+typedef enum RootState {
+        ROOT_SERVED = SHIMPORT__ROOT_STATE__SERVED,
+        ROOT_BUILDING = SHIMPORT__ROOT_STATE__BUILDING,
+        ROOT_STALE = SHIMPORT__ROOT_STATE__STALE,
+        ROOT_FAILED = SHIMPORT__ROOT_STATE__FAILED,
+        ROOT_REFUSED = SHIMPORT__ROOT_STATE__REFUSED, /* an answer only, never a root's state */
+        ROOT_SEEN = SHIMPORT__ROOT_STATE__SEEN,
+} RootState;
+
+typedef struct RootKey {
+        uint64_t dev, ino;
+        const void *path, *tag;
+        size_t path_size, tag_size;
+} RootKey;
+
+/* One option character each, and no more kinds than these: see shimport.proto. */
+#define ROOT_OPTIONS_MAX 7
+
+#define ROOT_REASON_MAX 512
+
+/* Somebody who wants to know how a build goes on. Embedded; unlinked once settled or by its owner. */
+struct RootWaiter {
+        List link;
+        void (*progress)(RootWaiter *waiter, uint32_t done, uint32_t total);
+        void (*settled)(RootWaiter *waiter, bool served, const char *reason); /* the root may be gone after it */
+};
+
+struct Root {
+        Store *store;
+        List link; /* in the store's, the least recently attached first */
+        RootKey key;
+        uid_t owner;
+        RootState state;
+        char reason[ROOT_REASON_MAX];
+        List waiters;
+
+        /* how to build it */
+        char *executable;
+        char options[ROOT_OPTIONS_MAX + 1];
+
+        /* the build that waits or runs */
+        QueueTicket ticket;
+        Builder *builder;
+        int fd;
+        WatchSet watching;
+        bool changed;            /* since its directories were listed */
+        char unwatched[128];     /* why a directory could not be watched, or "" */
+        uint64_t build_started;  /* loop's milliseconds */
+        uint64_t build_generation;
+
+        /* the image */
+        ImageFile image;
+        WatchSet watched;
+        uint64_t generation;
+        uint64_t built_ms;
+        uint64_t built_at, last_attach; /* seconds since the epoch */
+        uint64_t attaches;
+        uint32_t declined;
+
+        unsigned restless, failures; /* in a row */
+        uint64_t due; /* STALE, FAILED: when to build again, loop's milliseconds */
+};
+
+/* Return: 0 or -ENOMEM. */
+int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root);
+
+/* Stops its build and tells its waiters that it was dropped. Return: NULL. */
+Root *root_free(Root *root);
+
+int root_compare(const void *a, const void *b);
+
+/* Name the interpreter to build with. Return: 0 or -ENOMEM. */
+int root_set_executable(Root *root, const void *executable, size_t size, const char *options);
+bool root_executable_is(const Root *root, const void *executable, size_t size);
+
+/**
+ * root_build_consume() - queue a build
+ * @fd:         the directory, O_RDONLY
+ *
+ * Return: 0, or QUEUE_E_FULL, and then the state has not changed.
+ */
+int root_build_consume(Root *root, int fd);
+
+/* Open the directory again at its path. Return: a descriptor, or -ESTALE if another directory is there now, or
+ * a negative errno. */
+int root_reopen(const Root *root);
+
+/* The image's size, 0 without one. */
+static inline uint64_t root_size(const Root *root) {
+        return root->image.image.size;
+}
+
+#endif

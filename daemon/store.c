@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <search.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "store.h"
+#include "util.h"
+
+/* A root that is due while the queue is full. */
+#define QUEUE_FULL_PAUSE_MS 1000
+
+struct Store {
+        uv_loop_t *loop;
+        uv_timer_t timer; /* until the next stale root is due */
+        Watch *watch;
+        Queue *queue;
+        const Config *config;
+        const char *client_path;
+        void *tree; /* tsearch(3) tree of Root */
+        List roots;
+        size_t n_roots;
+        uint64_t generation;
+        StoreStatus status;
+};
+
+static void on_due(uv_timer_t *timer);
+
+int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, const Config *config, const char *client_path,
+              Store **ret_store) {
+        Store *store = calloc(1, sizeof(*store));
+
+        if (!store)
+                return -ENOMEM;
+        store->loop = loop;
+        store->watch = watch;
+        store->queue = queue;
+        store->config = config;
+        store->client_path = client_path;
+        list_init(&store->roots);
+        uv_timer_init(loop, &store->timer);
+        store->timer.data = store;
+        *ret_store = store;
+        return 0;
+}
+
+static void on_close(uv_handle_t *handle) {
+        free(handle->data);
+}
+
+Store *store_free(Store *store) {
+        if (!store)
+                return NULL;
+        store_drop(store);
+        uv_close((uv_handle_t *)&store->timer, on_close);
+        return NULL;
+}
+
+uv_loop_t *store_loop(const Store *store) {
+        return store->loop;
+}
+
+uint64_t store_now(const Store *store) {
+        return uv_now(store->loop);
+}
+
+Watch *store_watch(const Store *store) {
+        return store->watch;
+}
+
+Queue *store_queue(const Store *store) {
+        return store->queue;
+}
+
+const Config *store_config(const Store *store) {
+        return store->config;
+}
+
+const char *store_client_path(const Store *store) {
+        return store->client_path;
+}
+
+const StoreStatus *store_status(const Store *store) {
+        return &store->status;
+}
+
+const List *store_roots(const Store *store) {
+        return &store->roots;
+}
+
+uint64_t store_next_generation(Store *store) {
+        return ++store->generation;
+}
+
+uid_t store_builder_uid(uid_t owner) {
+        uid_t self = geteuid();
+
+        return self == 0 ? owner : self;
+}
+
+void store_account(Store *store, int64_t bytes) {
+        store->status.memory += (uint64_t)bytes;
+}
+
+void store_count_build(Store *store, const Root *root, bool built) {
+        if (built) {
+                store->status.builds++;
+                return;
+        }
+        store->status.builds_failed++;
+        snprintf(store->status.last_error, sizeof(store->status.last_error), "%s: %s", (const char *)root->key.path,
+                 root->reason);
+}
+
+void store_builder_gone(void *userdata) {
+        Store *store = userdata;
+
+        queue_leave(store->queue);
+}
+
+Root *store_find(Store *store, const RootKey *key) {
+        Root wanted = { .key = *key };
+        Root **found = tfind(&wanted, &store->tree, root_compare);
+
+        return found ? *found : NULL;
+}
+
+static void store_remove(Store *store, Root *root) {
+        tdelete(root, &store->tree, root_compare);
+        list_unlink(&root->link);
+        store->n_roots--;
+        root_free(root);
+}
+
+void store_drop(Store *store) {
+        list_for_each(link, &store->roots)
+                store_remove(store, list_entry(link, Root, link));
+}
+
+void store_reconfigure(Store *store, const char *client_path) {
+        store->client_path = client_path;
+        store_make_room(store, NULL);
+}
+
+void store_make_room(Store *store, const Root *keep) {
+        list_for_each(link, &store->roots) {
+                Root *root = list_entry(link, Root, link);
+
+                if (store->status.memory <= store->config->memory_max)
+                        return;
+                if (root == keep || root->state != ROOT_SERVED)
+                        continue;
+                log_warning("%s: withdrawn: the images take %llu bytes, and MemoryMax= is %llu",
+                            (const char *)root->key.path, (unsigned long long)store->status.memory,
+                            (unsigned long long)store->config->memory_max);
+                store_remove(store, root);
+        }
+}
+
+/* Make a record less, of those that cost nothing to make again. Return: whether there was one. */
+static bool store_forget_one(Store *store) {
+        list_for_each(link, &store->roots) {
+                Root *root = list_entry(link, Root, link);
+
+                if (root->state == ROOT_SEEN || root->state == ROOT_FAILED) {
+                        store_remove(store, root);
+                        return true;
+                }
+        }
+        return false;
+}
+
+static int store_add(Store *store, const StoreQuestion *question, Root **ret_root) {
+        Root *root;
+        int r;
+
+        r = root_new(store, &question->key, question->owner, &root);
+        if (r < 0)
+                return r;
+        if (!tsearch(root, &store->tree, root_compare)) {
+                root_free(root);
+                return -ENOMEM;
+        }
+        list_append(&store->roots, &root->link);
+        store->n_roots++;
+        *ret_root = root;
+        return 0;
+}
+
+void store_schedule(Store *store, const Root *root) {
+        uint64_t now = uv_now(store->loop);
+        uint64_t pause = root->due > now ? root->due - now : 0;
+
+        if (!uv_is_active((uv_handle_t *)&store->timer) || uv_timer_get_due_in(&store->timer) > pause)
+                uv_timer_start(&store->timer, on_due, pause, 0);
+}
+
+/* The pause of a stale root is over. Return: false if there is nothing more to do for it. */
+static bool store_build_again(Store *store, Root *root) {
+        int fd;
+
+        fd = root_reopen(root);
+        if (fd < 0) { /* the next attach brings what is there now */
+                log_notice("%s: withdrawn: %s", (const char *)root->key.path, strerror(-fd));
+                store_remove(store, root);
+                return false;
+        }
+        if (root_build_consume(root, fd) == QUEUE_E_FULL) {
+                root->due = uv_now(store->loop) + QUEUE_FULL_PAUSE_MS;
+                return true;
+        }
+        return false;
+}
+
+static void on_due(uv_timer_t *timer) {
+        Store *store = timer->data;
+
+        list_for_each(link, &store->roots) {
+                Root *root = list_entry(link, Root, link);
+
+                if (root->state == ROOT_STALE && (root->due > uv_now(store->loop) || store_build_again(store, root)))
+                        store_schedule(store, root);
+        }
+}
+
+/* May this be built at all? Return: NULL, or why not. */
+static const char *store_refusal(const StoreQuestion *question) {
+        uid_t self = geteuid();
+
+        if (self != 0 && question->owner != 0 && question->owner != self)
+                return "the directory belongs to another user, and this daemon runs for one";
+        if (!question->executable_size)
+                return "there is no image, and no interpreter was named to build one with";
+        return NULL;
+}
+
+/* Is it time to build what is not served? */
+static bool store_wants_build(const Store *store, const Root *root, const StoreQuestion *question) {
+        switch (root->state) {
+        case ROOT_SEEN:
+        case ROOT_REFUSED:
+                return true;
+        case ROOT_FAILED: /* with another interpreter it may go well: nobody can spoil a root for others */
+                return question->asking == STORE_WARM || uv_now(store->loop) >= root->due ||
+                       !root_executable_is(root, question->executable, question->executable_size);
+        case ROOT_STALE:
+                return question->asking == STORE_WARM;
+        case ROOT_BUILDING:
+        case ROOT_SERVED:
+                return false;
+        }
+        return false;
+}
+
+static int store_build(Root *root, const StoreQuestion *question, StoreAnswer *answer) {
+        int fd, r;
+
+        if (!root_executable_is(root, question->executable, question->executable_size)) {
+                r = root_set_executable(root, question->executable, question->executable_size, question->options);
+                if (r < 0)
+                        return r;
+        }
+        fd = syscalls_dup(question->fd);
+        if (fd < 0)
+                return fd;
+        if (root_build_consume(root, fd) == QUEUE_E_FULL)
+                answer->reason = "too many builds wait";
+        answer->state = root->state;
+        return 0;
+}
+
+static void store_touch(Store *store, Root *root) {
+        root->attaches++;
+        root->last_attach = (uint64_t)time(NULL);
+        list_unlink(&root->link);
+        list_append(&store->roots, &root->link);
+}
+
+int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answer) {
+        StoreAnswer answer = { .state = ROOT_REFUSED };
+        bool is_new = false;
+        int r;
+
+        answer.root = store_find(store, &question->key);
+        if (!answer.root) {
+                answer.reason = store_refusal(question);
+                if (!answer.reason && store->n_roots >= STORE_ROOTS_MAX && !store_forget_one(store))
+                        answer.reason = "too many roots";
+                if (answer.reason) {
+                        *ret_answer = answer;
+                        return 0;
+                }
+                r = store_add(store, question, &answer.root);
+                if (r < 0)
+                        return r;
+                is_new = true;
+        }
+        answer.state = answer.root->state;
+        answer.reason = answer.root->reason;
+        if (answer.state == ROOT_SERVED && question->asking != STORE_WARM)
+                store_touch(store, answer.root);
+        if (!(is_new && question->asking == STORE_LATE) && store_wants_build(store, answer.root, question) &&
+            !store_refusal(question)) {
+                r = store_build(answer.root, question, &answer);
+                if (r < 0)
+                        return r;
+        }
+        *ret_answer = answer;
+        return 0;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_STORE_H
+#define SHIMPORT_STORE_H
+
+/*
+ * The registry of roots, and the rules for them: which are built, for whom, when again, and which go first when
+ * memory is short. It owns the roots, and borrows the watch, the queue and the configuration.
+ *
+ * Roots lie in a balanced tree, so that no peer can make a lookup slow by choosing its paths, and in a list
+ * from the least to the most recently attached.
+ */
+
+#include "config.h"
+#include "root.h"
+
+/* Records of roots, with an image or without. A late-asked root without an image gives way first. */
+#define STORE_ROOTS_MAX 4096
+
+#define STORE_ERROR_MAX 768
+
+typedef struct StoreStatus {
+        uint64_t builds, builds_failed;
+        uint64_t memory; /* bytes of all images */
+        char last_error[STORE_ERROR_MAX];
+} StoreStatus;
+
+typedef enum StoreAsking {
+        STORE_ATTACH, /* at start-up: build what is missing */
+        STORE_LATE,   /* while running: build what is asked for again */
+        STORE_WARM,   /* somebody waits: build now, whatever failed before */
+} StoreAsking;
+
+typedef struct StoreQuestion {
+        RootKey key;
+        int fd; /* the directory, borrowed */
+        uid_t owner;
+        const void *executable; /* to build with */
+        size_t executable_size; /* 0: none */
+        char options[ROOT_OPTIONS_MAX + 1];
+        StoreAsking asking;
+} StoreQuestion;
+
+typedef struct StoreAnswer {
+        RootState state;
+        const char *reason; /* NULL, static or the root's */
+        Root *root;         /* NULL: no record of it */
+} StoreAnswer;
+
+/* Return: 0 or a negative errno. */
+int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, const Config *config, const char *client_path,
+              Store **ret_store);
+
+/* Frees all roots at once and the store in the loop, by the close callback. Return: NULL. */
+Store *store_free(Store *store);
+
+/**
+ * store_ask() - what is there for this root, and see to it that there will be
+ *
+ * Makes no system call unless it queues a build.
+ *
+ * Return: 0, or -ENOMEM.
+ */
+int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answer);
+
+/* The record of a root, or NULL. */
+Root *store_find(Store *store, const RootKey *key);
+
+/* Free every root: images are withdrawn, builds stopped. */
+void store_drop(Store *store);
+
+/* What a changed configuration asks for. */
+void store_reconfigure(Store *store, const char *client_path);
+
+const StoreStatus *store_status(const Store *store);
+
+/* The roots, the least recently attached first. */
+const List *store_roots(const Store *store);
+
+/* For roots. */
+uv_loop_t *store_loop(const Store *store);
+uint64_t store_now(const Store *store);
+Watch *store_watch(const Store *store);
+Queue *store_queue(const Store *store);
+const Config *store_config(const Store *store);
+const char *store_client_path(const Store *store);
+uint64_t store_next_generation(Store *store);
+
+/* Who builds a root of this owner: the owner, if we may be anybody; else ourselves. */
+uid_t store_builder_uid(uid_t owner);
+
+void store_account(Store *store, int64_t bytes);
+void store_count_build(Store *store, const Root *root, bool built);
+void store_builder_gone(void *store);
+
+/* See to the root when it is due. */
+void store_schedule(Store *store, const Root *root);
+
+/* Free other roots until the images fit into MemoryMax. */
+void store_make_room(Store *store, const Root *keep);
+
+#endif

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <limits.h>
+#include <search.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "util.h"
+#include "watch.h"
+
+/* IN_CLOSE_WRITE for writers through a mapping, which make no other event. */
+#define WATCH_MASK                                                                                            \
+        (IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO |      \
+         IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+
+#define EVENT_SIZE_MAX (sizeof(struct inotify_event) + NAME_MAX + 1)
+
+/* One drain reads so often at most: what a queue of the default 16,384 events needs, and some. A writer that
+ * keeps on making events meanwhile is taken for an overflow. */
+#define DRAIN_READS_MAX 128
+
+#define LIMIT_FILE "/proc/sys/fs/inotify/max_user_watches"
+#define LIMIT_FALLBACK 8192
+
+typedef struct WatchDirectory {
+        int wd;
+        List claims;
+} WatchDirectory;
+
+typedef struct WatchClaim {
+        WatchDirectory *directory; /* NULL: the kernel has ended the watch */
+        WatchSet *set;
+        List in_directory, in_set;
+        char name[];
+} WatchClaim;
+
+struct Watch {
+        uv_poll_t poll;
+        int fd;
+        void *directories; /* tsearch(3) tree of WatchDirectory */
+        size_t count, limit;
+        List sets;
+};
+
+static int directory_compare(const void *a, const void *b) {
+        int left = ((const WatchDirectory *)a)->wd, right = ((const WatchDirectory *)b)->wd;
+
+        return left < right ? -1 : left > right;
+}
+
+static WatchDirectory *directory_find(Watch *watch, int wd) {
+        WatchDirectory key = { .wd = wd };
+        WatchDirectory **found = tfind(&key, &watch->directories, directory_compare);
+
+        return found ? *found : NULL;
+}
+
+static void directory_free(Watch *watch, WatchDirectory *directory) {
+        tdelete(directory, &watch->directories, directory_compare);
+        watch->count--;
+        free(directory);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events) {
+        (void)status;
+        (void)events;
+        watch_drain(poll->data);
+}
+
+static void on_close(uv_handle_t *handle) {
+        Watch *watch = handle->data;
+
+        fd_close(watch->fd);
+        free(watch);
+}
+
+int watch_new(uv_loop_t *loop, Watch **ret_watch) {
+        _cleanup_free_ Watch *watch = calloc(1, sizeof(*watch));
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        if (!watch)
+                return -ENOMEM;
+        fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        list_init(&watch->sets);
+        watch_set_limit(watch, 0);
+        r = uv_poll_init(loop, &watch->poll, fd);
+        if (r < 0)
+                return r;
+        watch->poll.data = watch;
+        watch->fd = steal_fd(&fd);
+        uv_poll_start(&watch->poll, UV_READABLE, on_readable);
+        *ret_watch = steal_pointer(&watch);
+        return 0;
+}
+
+Watch *watch_free(Watch *watch) {
+        if (watch)
+                uv_close((uv_handle_t *)&watch->poll, on_close);
+        return NULL;
+}
+
+void watch_set_limit(Watch *watch, size_t limit) {
+        size_t most = LIMIT_FALLBACK;
+        FILE *file;
+
+        if (limit == 0) {
+                file = fopen(LIMIT_FILE, "re");
+                if (file) {
+                        if (fscanf(file, "%zu", &most) != 1)
+                                most = LIMIT_FALLBACK;
+                        fclose(file);
+                }
+                limit = most / 4 * 3;
+        }
+        watch->limit = limit;
+}
+
+size_t watch_count(const Watch *watch) {
+        return watch->count;
+}
+
+size_t watch_limit(const Watch *watch) {
+        return watch->limit;
+}
+
+bool watch_name_matters(const char *name) {
+        static const char *const suffixes[] = { ".py", ".pyc", ".so" };
+        size_t length = strlen(name);
+
+        if (strcmp(name, "__pycache__") == 0)
+                return false;
+        if (!strchr(name, '.')) /* a package, a namespace portion, or a link to one */
+                return true;
+        for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
+                size_t suffix = strlen(suffixes[i]);
+
+                if (length >= suffix && strcmp(name + length - suffix, suffixes[i]) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static void tell_all(Watch *watch) {
+        WatchEvent event = { .name = "", .mask = IN_Q_OVERFLOW };
+
+        log_warning("the queue of changes ran over: every image is built again");
+        list_for_each(link, &watch->sets) {
+                WatchSet *set = list_entry(link, WatchSet, link);
+
+                set->handler(set, &event);
+        }
+}
+
+static void tell(Watch *watch, const struct inotify_event *event) {
+        WatchEvent told = { .name = event->len ? event->name : "", .mask = event->mask };
+        WatchDirectory *directory;
+
+        if (event->mask & IN_Q_OVERFLOW) {
+                tell_all(watch);
+                return;
+        }
+        directory = directory_find(watch, event->wd);
+        if (!directory) /* given up since */
+                return;
+        if (!*told.name || watch_name_matters(told.name)) {
+                list_for_each(link, &directory->claims) {
+                        WatchClaim *claim = list_entry(link, WatchClaim, in_directory);
+
+                        told.directory = claim->name;
+                        claim->set->handler(claim->set, &told);
+                }
+        }
+        if (event->mask & IN_IGNORED) { /* deleted or unmounted */
+                list_for_each(link, &directory->claims) {
+                        list_entry(link, WatchClaim, in_directory)->directory = NULL;
+                        list_unlink(link);
+                }
+                directory_free(watch, directory);
+        }
+}
+
+void watch_drain(Watch *watch) {
+        _Alignas(struct inotify_event) char buffer[64 * 1024];
+
+        for (unsigned reads = 0; reads < DRAIN_READS_MAX; reads++) {
+                const char *at = buffer;
+                ssize_t size = read(watch->fd, buffer, sizeof(buffer));
+
+                if (size < 0 && errno == EINTR)
+                        continue;
+                if (size <= 0) {
+                        if (size < 0 && errno != EAGAIN)
+                                tell_all(watch);
+                        return;
+                }
+                while (at < buffer + size) {
+                        const struct inotify_event *event = (const void *)at;
+
+                        tell(watch, event);
+                        at += sizeof(*event) + event->len;
+                }
+                if ((size_t)size + EVENT_SIZE_MAX <= sizeof(buffer)) /* one more would have fitted: it was all */
+                        return;
+        }
+        tell_all(watch);
+}
+
+void watch_set_init(WatchSet *set, Watch *watch, WatchHandler handler) {
+        *set = (WatchSet){ .watch = watch, .handler = handler };
+        list_init(&set->claims);
+        list_init(&set->link);
+        list_append(&watch->sets, &set->link);
+}
+
+static void claim_free(WatchSet *set, WatchClaim *claim) {
+        WatchDirectory *directory = claim->directory;
+
+        list_unlink(&claim->in_set);
+        list_unlink(&claim->in_directory);
+        free(claim);
+        if (directory && list_is_empty(&directory->claims)) {
+                inotify_rm_watch(set->watch->fd, directory->wd);
+                directory_free(set->watch, directory);
+        }
+}
+
+void watch_set_clear(WatchSet *set) {
+        list_for_each(link, &set->claims)
+                claim_free(set, list_entry(link, WatchClaim, in_set));
+}
+
+void watch_set_done(WatchSet *set) {
+        watch_set_clear(set);
+        list_unlink(&set->link);
+}
+
+void watch_set_move(WatchSet *to, WatchSet *from) {
+        watch_set_clear(to);
+        list_for_each(link, &from->claims) {
+                list_entry(link, WatchClaim, in_set)->set = to;
+                list_unlink(link);
+                list_append(&to->claims, link);
+        }
+}
+
+/* Find or make the record of a directory that the kernel watches. */
+static int directory_get(Watch *watch, int wd, WatchDirectory **ret_directory) {
+        WatchDirectory *directory = directory_find(watch, wd);
+
+        if (!directory) {
+                if (watch->count >= watch->limit)
+                        return WATCH_E_LIMIT;
+                directory = calloc(1, sizeof(*directory));
+                if (!directory)
+                        return -ENOMEM;
+                directory->wd = wd;
+                list_init(&directory->claims);
+                if (!tsearch(directory, &watch->directories, directory_compare)) {
+                        free(directory);
+                        return -ENOMEM;
+                }
+                watch->count++;
+        }
+        *ret_directory = directory;
+        return 0;
+}
+
+int watch_set_add(WatchSet *set, int fd, const void *name, size_t name_size) {
+        _cleanup_free_ WatchClaim *claim = calloc(1, sizeof(*claim) + name_size + 1);
+        Watch *watch = set->watch;
+        char path[sizeof("/proc/self/fd/") + 3 * sizeof(fd)];
+        int wd, r;
+
+        if (!claim)
+                return -ENOMEM;
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        wd = inotify_add_watch(watch->fd, path, WATCH_MASK);
+        if (wd < 0)
+                return errno == ENOSPC ? WATCH_E_LIMIT : -errno;
+        r = directory_get(watch, wd, &claim->directory);
+        if (r) {
+                inotify_rm_watch(watch->fd, wd);
+                return r;
+        }
+        if (name_size)
+                memcpy(claim->name, name, name_size);
+        claim->set = set;
+        list_init(&claim->in_directory);
+        list_init(&claim->in_set);
+        list_append(&claim->directory->claims, &claim->in_directory);
+        list_append(&set->claims, &claim->in_set);
+        steal_pointer(&claim);
+        return 0;
+}
