@@ -46,8 +46,8 @@ struct Builder {
         int errors_fd; /* what comes out of its stderr */
         const BuilderEvents *events;
         void *userdata, *employer; /* userdata is NULL once nobody listens */
-        unsigned lines;     /* of its stderr so far */
-        char line[256];     /* the line at hand */
+        unsigned lines;            /* of its stderr so far */
+        char line[256];            /* the line at hand */
         char last_line[256];
         size_t line_size;
         uint64_t timeout_ms;
@@ -179,9 +179,11 @@ static void builder_result(Builder *builder, const Shimport__BuildResult *result
 
         if (result->error.len || builder->packet.n_fds != 1) {
                 if (result->error.len)
-                        snprintf(error, sizeof(error), "%.*s", (int)result->error.len, (char *)result->error.data);
+                        snprintf(error, sizeof(error), "%.*s", (int)result->error.len,
+                                 (char *)result->error.data);
                 else
-                        snprintf(error, sizeof(error), "the builder broke the protocol: a result without an image");
+                        snprintf(error, sizeof(error),
+                                 "the builder broke the protocol: a result without an image");
                 outcome.error = error;
         } else
                 outcome.image_fd = steal_fd(&builder->packet.fds[0]);
@@ -201,14 +203,16 @@ static int builder_receive(Builder *builder) {
                 uv_timer_start(&builder->deadline, on_deadline, EXIT_GRACE_MS, 0);
                 return -EAGAIN;
         }
-        message = (Shimport__FromBuilder *)message_decode(&builder->decoder, &shimport__from_builder__descriptor,
+        message = (Shimport__FromBuilder *)message_decode(&builder->decoder,
+                                                          &shimport__from_builder__descriptor,
                                                           builder->packet.data, builder->packet.size);
         switch (message ? message->body_case : SHIMPORT__FROM_BUILDER__BODY__NOT_SET) {
         case SHIMPORT__FROM_BUILDER__BODY_SCAN:
                 builder_scan(builder, message->scan);
                 break;
         case SHIMPORT__FROM_BUILDER__BODY_PROGRESS:
-                builder->events->progress(builder->userdata, message->progress->done, message->progress->total);
+                builder->events->progress(builder->userdata, message->progress->done,
+                                          message->progress->total);
                 break;
         case SHIMPORT__FROM_BUILDER__BODY_RESULT:
                 builder_result(builder, message->result);
@@ -271,8 +275,9 @@ static void on_exited(uv_process_t *process, int64_t status, int signal) {
                         ;
         builder_read_errors(builder);
         builder_line(builder);
-        snprintf(error, sizeof(error), "the builder %s %d%s%s", signal ? "was killed by signal" : "exited with status",
-                 signal ? signal : (int)status, *builder->last_line ? ": " : "", builder->last_line);
+        snprintf(error, sizeof(error), "the builder %s %d%s%s",
+                 signal ? "was killed by signal" : "exited with status", signal ? signal : (int)status,
+                 *builder->last_line ? ": " : "", builder->last_line);
         outcome.error = error;
         builder_end(builder, &outcome);
         builder_enter(builder, BUILDER_CLOSING);
@@ -366,10 +371,12 @@ static int builder_start(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
         r = builder_own_handle(builder, &builder->deadline, uv_timer_init(loop, &builder->deadline));
         if (r < 0)
                 return r;
-        r = builder_own_handle(builder, &builder->channel, uv_poll_init(loop, &builder->channel, builder->fd));
+        r = builder_own_handle(builder, &builder->channel,
+                               uv_poll_init(loop, &builder->channel, builder->fd));
         if (r < 0)
                 return r;
-        r = builder_own_handle(builder, &builder->errors, uv_poll_init(loop, &builder->errors, builder->errors_fd));
+        r = builder_own_handle(builder, &builder->errors,
+                               uv_poll_init(loop, &builder->errors, builder->errors_fd));
         if (r < 0)
                 return r;
         r = builder_send_job(builder, job); /* waits in the socket until it is read */
@@ -378,8 +385,8 @@ static int builder_start(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
         return builder_spawn(builder, loop, job, channel, errors);
 }
 
-int builder_new(uv_loop_t *loop, const BuilderJob *job, const BuilderEvents *events, void *userdata, void *employer,
-                Builder **ret_builder) {
+int builder_new(uv_loop_t *loop, const BuilderJob *job, const BuilderEvents *events, void *userdata,
+                void *employer, Builder **ret_builder) {
         Builder *builder = calloc(1, sizeof(*builder));
         int r;
 

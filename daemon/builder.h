@@ -58,8 +58,8 @@ typedef struct BuilderEvents {
  *
  * Return: 0 or a negative errno, and then no event comes.
  */
-int builder_new(uv_loop_t *loop, const BuilderJob *job, const BuilderEvents *events, void *userdata, void *employer,
-                Builder **ret_builder);
+int builder_new(uv_loop_t *loop, const BuilderJob *job, const BuilderEvents *events, void *userdata,
+                void *employer, Builder **ret_builder);
 
 /* Kill it and want to hear no more of it but that it is gone. */
 void builder_abandon(Builder *builder);

@@ -31,9 +31,11 @@ static int parse_number(const ConfigKey *key, const char *value, void *field);
 static int parse_size(const ConfigKey *key, const char *value, void *field);
 static int parse_path(const ConfigKey *key, const char *value, void *field);
 
-#define KEY(section_, name_, parse_, field_, least_, most_, accepted_)                             \
-        { .section = section_, .name = name_, .parse = parse_, .field = offsetof(Config, field_),  \
-          .least = least_, .most = most_, .accepted = accepted_ }
+#define KEY(section_, name_, parse_, field_, least_, most_, accepted_)                                  \
+        {                                                                                               \
+                .section = section_, .name = name_, .parse = parse_, .field = offsetof(Config, field_), \
+                .least = least_, .most = most_, .accepted = accepted_                                   \
+        }
 
 static const ConfigKey config_keys[] = {
         KEY("daemon", "Socket", parse_path, socket, 2, sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
@@ -45,7 +47,8 @@ static const ConfigKey config_keys[] = {
         KEY("daemon", "BuildJobs", parse_number, build_jobs, 0, 256,
             "a number from 1 to 256, or 0 for the number of processors"),
         KEY("daemon", "MaxPeers", parse_number, max_peers, 1, 100000, "a number from 1 to 100000"),
-        KEY("daemon", "MaxPeersPerUser", parse_number, max_peers_per_user, 1, 100000, "a number from 1 to 100000"),
+        KEY("daemon", "MaxPeersPerUser", parse_number, max_peers_per_user, 1, 100000,
+            "a number from 1 to 100000"),
         KEY("daemon", "MemoryMax", parse_size, memory_max, 1 << 20, UINT64_MAX,
             "1M or more: bytes, with K, M, G or T, or a percentage of the memory as in 10%"),
         KEY("daemon", "WatchLimit", parse_number, watch_limit, 0, INT32_MAX,
@@ -57,8 +60,8 @@ typedef struct ConfigParse {
         FILE *file;
         const char *path;
         Config *config;
-        bool indented; /* the line at hand starts with white space */
-        bool broken;   /* the last chunk read was not a whole line */
+        char *text; /* the line at hand, of getline(3) */
+        size_t text_room;
         int line;
         char *error; /* the first */
         int error_line;
@@ -88,8 +91,8 @@ static int parse_number(const ConfigKey *key, const char *value, void *field) {
         uint64_t number;
         int end;
 
-        if (*value < '0' || *value > '9' || strlen(value) > 18 || sscanf(value, "%" SCNu64 "%n", &number, &end) != 1 ||
-            value[end])
+        if (*value < '0' || *value > '9' || strlen(value) > 18 ||
+            sscanf(value, "%" SCNu64 "%n", &number, &end) != 1 || value[end])
                 return -EINVAL;
         if (number < key->least || number > key->most)
                 return -EINVAL;
@@ -111,7 +114,8 @@ static int parse_size(const ConfigKey *key, const char *value, void *field) {
         const char *unit;
         int end;
 
-        if (*value < '0' || *value > '9' || strlen(value) > 18 || sscanf(value, "%" SCNu64 "%n", &number, &end) != 1)
+        if (*value < '0' || *value > '9' || strlen(value) > 18 ||
+            sscanf(value, "%" SCNu64 "%n", &number, &end) != 1)
                 return -EINVAL;
         value += end;
         if (strcmp(value, "%") == 0) {
@@ -120,7 +124,8 @@ static int parse_size(const ConfigKey *key, const char *value, void *field) {
                 number = memory_percent(number);
         } else if (*value) {
                 unit = strchr(units, *value);
-                if (!unit || value[1] || __builtin_mul_overflow(number, UINT64_C(1) << (10 * (unit - units + 1)), &number))
+                if (!unit || value[1] ||
+                    __builtin_mul_overflow(number, UINT64_C(1) << (10 * (unit - units + 1)), &number))
                         return -EINVAL;
         }
         if (number < key->least || number > key->most)
@@ -143,20 +148,20 @@ static int parse_path(const ConfigKey *key, const char *value, void *field) {
         return 0;
 }
 
-/* fgets for inih, that knows the line: inih keeps its own count to itself until the end. */
+/* For inih, which keeps its own count of lines to itself until the end, and would take any bytes for text. */
 static char *config_read(char *buffer, int size, void *userdata) {
         ConfigParse *parse = userdata;
-        size_t length;
+        ssize_t length;
 
-        if (!fgets(buffer, size, parse->file))
+        length = getline(&parse->text, &parse->text_room, parse->file);
+        if (length < 0)
                 return NULL;
-        if (!parse->broken)
-                parse->line++;
-        length = strlen(buffer);
-        if (parse->broken || (length + 1 == (size_t)size && buffer[length - 1] != '\n'))
+        parse->line++;
+        if (memchr(parse->text, '\0', (size_t)length))
+                config_fail(parse, "the line has a NUL byte in it; text is accepted");
+        if (length > size - 1)
                 config_fail(parse, "the line is too long; at most %d bytes are accepted", size - 2);
-        parse->broken = length && buffer[length - 1] != '\n' && !feof(parse->file);
-        parse->indented = *buffer == ' ' || *buffer == '\t';
+        snprintf(buffer, (size_t)size, "%s", parse->text);
         return buffer;
 }
 
@@ -179,7 +184,8 @@ static void list_accepted(const char *section, char *buffer, size_t size) {
                 if (section && strcmp(key->section, section) == 0)
                         used += snprintf(buffer + used, size - used, "%s%s=", used ? ", " : "", key->name);
                 else if (!section && strcmp(key->section, last) != 0)
-                        used += snprintf(buffer + used, size - used, "%s[%s]", used ? ", " : "", key->section);
+                        used += snprintf(buffer + used, size - used, "%s[%s]", used ? ", " : "",
+                                         key->section);
                 last = key->section;
         }
 }
@@ -191,12 +197,15 @@ static int config_handle(void *userdata, const char *section, const char *name, 
 
         if (parse->error)
                 return 0;
-        if (parse->indented)
-                return config_fail(parse, "the line starts with white space; accepted is Key=value at its start");
+        /* inih would take an indented line for a part of the one before */
+        if (*parse->text == ' ' || *parse->text == '\t')
+                return config_fail(parse,
+                                   "the line starts with white space; accepted is Key=value at its start");
         if (!section_is_known(section)) {
                 list_accepted(NULL, accepted, sizeof(accepted));
                 if (!*section)
-                        return config_fail(parse, "'%s=' comes before any section; accepted is %s", name, accepted);
+                        return config_fail(parse, "'%s=' comes before any section; accepted is %s", name,
+                                           accepted);
                 return config_fail(parse, "unknown section [%s]; accepted is %s", section, accepted);
         }
         for (size_t i = 0; i < ELEMENTSOF(config_keys); i++) {
@@ -207,7 +216,8 @@ static int config_handle(void *userdata, const char *section, const char *name, 
                         continue;
                 r = key->parse(key, value, (char *)parse->config + key->field);
                 if (r == -EINVAL)
-                        return config_fail(parse, "bad value '%s' for %s=; accepted is %s", value, name, key->accepted);
+                        return config_fail(parse, "bad value '%s' for %s=; accepted is %s", value, name,
+                                           key->accepted);
                 if (r < 0)
                         parse->out_of_memory = true;
                 return r == 0;
@@ -248,7 +258,8 @@ static int config_parse(const char *path, FILE *file, Config *config, char **ret
         int line;
 
         line = ini_parse_stream(config_read, &parse, config_handle, &parse);
-        error = steal_pointer(&parse.error);
+        error = parse.error;
+        free(parse.text);
         if (line == -2 || parse.out_of_memory)
                 return -ENOMEM;
         if (ferror(file))
@@ -256,7 +267,8 @@ static int config_parse(const char *path, FILE *file, Config *config, char **ret
         if (error && (line <= 0 || parse.error_line <= line))
                 return config_invalid(path, parse.error_line, error, ret_error);
         if (line > 0)
-                return config_invalid(path, line, "neither a section nor a key; accepted is [section] or Key=value",
+                return config_invalid(path, line,
+                                      "neither a section nor a key; accepted is [section] or Key=value",
                                       ret_error);
         return 0;
 }

@@ -12,13 +12,16 @@
 #include "ctl_call.h"
 #include "paths.h"
 #include "util.h"
+#include "version.h"
 
 static const CtlCommand commands[] = {
         { "status", ctl_status, "[--json]", "what the daemon serves, to whom, and what went wrong",
           "      --json  as JSON, see shimportctl(1)\n" },
-        { "warm", ctl_warm, "--python PY... [--path DIR]...", "build the images of an interpreter's path, and wait",
+        { "warm", ctl_warm, "--python PY... [--path DIR]...",
+          "build the images of an interpreter's path, and wait",
           "      --python PY  an interpreter, as a path or a name; may be given several times\n"
-          "      --path DIR   build this directory in place of the interpreter's path; may be given several times\n" },
+          "      --path DIR   build this directory, not the interpreter's path; may be given several "
+          "times\n" },
         { "run", ctl_run, "[--] CMD [ARG]...", "run a program with the interpreters it runs being served",
           "Starts a daemon if none answers; it ends when it has not been needed for ten minutes.\n" },
         { "enable", ctl_enable, "--python PY...", "have an interpreter be served from now on",
@@ -104,11 +107,12 @@ char *ctl_client_path(void) {
 }
 
 void ctl_print_help(const CtlCommand *command) {
-        printf("Usage: shimportctl [--socket PATH] %s%s%s\n%c%s.\n", command->name, *command->synopsis ? " " : "",
-               command->synopsis, command->summary[0] - 'a' + 'A', command->summary + 1);
+        printf("Usage: shimportctl [--socket PATH] %s%s%s\n%c%s.\n", command->name,
+               *command->synopsis ? " " : "", command->synopsis, command->summary[0] - 'a' + 'A',
+               command->summary + 1);
         if (command->help)
                 printf("\n%s", command->help);
-        puts("      --help       show this");
+        puts("      --help  show this");
 }
 
 static void print_help(void) {
@@ -194,7 +198,7 @@ int main(int argc, char **argv) {
                         print_help();
                         return CTL_OK;
                 case 'v':
-                        puts("shimportctl " CTL_VERSION);
+                        puts("shimportctl " SHIMPORT_VERSION);
                         return CTL_OK;
                 default:
                         return CTL_USAGE;

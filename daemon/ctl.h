@@ -17,8 +17,6 @@
 #include "packet.h"
 #include "shimport.pb-c.h"
 
-#define CTL_VERSION "0.1"
-
 enum {
         CTL_OK = 0,
         CTL_FAILED = 1,

@@ -113,7 +113,7 @@ static int file_write(int directory, const SiteFile *file) {
 
 /* The names in the manifest; no manifest, no names. */
 static void manifest_read(int directory, SiteFiles *files) {
-        char *content, *line, *rest;
+        char *content = NULL, *line, *rest;
         size_t size;
 
         if (file_read(directory, MANIFEST, &content, &size) < 0)
@@ -142,7 +142,8 @@ static void remove_bytecode(int directory, const char *name) {
         if (strncmp(name, PACKAGE "/", strlen(PACKAGE "/")) != 0 || !strstr(name, ".py"))
                 return;
         stem = strlen(++base) - strlen("py");
-        fd = syscalls_openat(directory, PACKAGE "/__pycache__", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        fd = syscalls_openat(directory, PACKAGE "/__pycache__",
+                             O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         listing = fd < 0 ? NULL : fdopendir(fd);
         if (!listing)
                 return;
@@ -153,8 +154,8 @@ static void remove_bytecode(int directory, const char *name) {
 }
 
 static bool files_add_copy(SiteFiles *files, char *name, const char *source) {
-        char *content;
-        size_t size;
+        char *content = NULL;
+        size_t size = 0;
         int r;
 
         r = file_read(AT_FDCWD, source, &content, &size);
@@ -183,7 +184,11 @@ static bool files_wanted(const Python *python, SiteFiles *files) {
                 return false;
         }
         package = opendir(ctl_format("%s/" PACKAGE, client));
-        whole = package && files_add_copy(files, ctl_format("%s", strrchr(extension, '/') + 1), extension);
+        if (!package) {
+                ctl_fail("%s/" PACKAGE ": %s", client, strerror(errno));
+                return false;
+        }
+        whole = files_add_copy(files, ctl_format("%s", strrchr(extension, '/') + 1), extension);
         for (struct dirent *entry; whole && (entry = readdir(package));) {
                 const char *suffix = strrchr(entry->d_name, '.');
 
@@ -191,8 +196,7 @@ static bool files_wanted(const Python *python, SiteFiles *files) {
                         whole = files_add_copy(files, ctl_format(PACKAGE "/%s", entry->d_name),
                                                ctl_format("%s/" PACKAGE "/%s", client, entry->d_name));
         }
-        if (package)
-                closedir(package);
+        closedir(package);
         files_add(files, ctl_format("%s", name), ctl_format("%s", content), strlen(content));
         return whole;
 }
@@ -217,7 +221,8 @@ static int files_write(int directory, const SiteFiles *files, const char **ret_c
 }
 
 /* Take out the files but those that are kept, the last first. Return: 0 or a negative errno. */
-static int files_remove(int directory, const SiteFiles *files, const SiteFiles *keep, const char **ret_culprit) {
+static int files_remove(int directory, const SiteFiles *files, const SiteFiles *keep,
+                        const char **ret_culprit) {
         for (size_t i = files->n; i-- > 0;) {
                 const char *name = files->list[i].name;
 
@@ -239,21 +244,25 @@ static const char *first_foreign(int directory, const SiteFiles *wanted, const S
         return NULL;
 }
 
-static int site_open(const Python *python, int *ret_fd, const char **ret_path) {
+/* Return: its path, or NULL, which has been said. */
+static const char *site_open(const Python *python, int *ret_fd) {
         const char *path = python_string(python, "site_dir");
         int fd;
 
         fd = path ? syscalls_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -ENOENT;
-        if (fd < 0)
-                return ctl_fail("%s: its site directory %s: %s", python->name, path ?: "is not known", strerror(-fd));
+        if (fd < 0) {
+                ctl_fail("%s: its site directory %s: %s", python->name, path ?: "is not known",
+                         strerror(-fd));
+                return NULL;
+        }
         *ret_fd = fd;
-        *ret_path = path;
-        return CTL_OK;
+        return path;
 }
 
 static int cannot_write(const Python *python, const char *path, const char *culprit, int r) {
         return ctl_fail("%s: %s/%s: %s%s", python->name, path, culprit, strerror(-r),
-                        r == -EACCES || r == -EROFS ? "; become its owner, or use a virtual environment" : "");
+                        r == -EACCES || r == -EROFS ? "; become its owner, or use a virtual environment"
+                                                    : "");
 }
 
 static int enable(const Python *python) {
@@ -263,12 +272,16 @@ static int enable(const Python *python) {
         int written, r;
 
         wanted.n = had.n = manifest.n = 0;
-        if (python_check_extension(python) || site_open(python, &directory, &path) || !files_wanted(python, &wanted))
+        if (python_check_extension(python))
+                return CTL_FAILED;
+        path = site_open(python, &directory);
+        if (!path || !files_wanted(python, &wanted))
                 return CTL_FAILED;
         manifest_read(directory, &had);
         culprit = first_foreign(directory, &wanted, &had);
         if (culprit)
-                return ctl_fail("%s: %s/%s is there, and was not put there by enable", python->name, path, culprit);
+                return ctl_fail("%s: %s/%s is there, and was not put there by enable", python->name, path,
+                                culprit);
 
         /* the manifest first, so that what an interrupted enable leaves can be disabled */
         manifest.list[manifest.n++] = manifest_make(&wanted);
@@ -279,7 +292,8 @@ static int enable(const Python *python) {
                 r = files_remove(directory, &had, &wanted, &culprit);
         if (r < 0)
                 return cannot_write(python, path, culprit, r);
-        printf("%s: Python %s: %s in %s\n", python->name, python->version, written ? "enabled" : "enabled already", path);
+        printf("%s: Python %s: %s in %s\n", python->name, python->version,
+               written ? "enabled" : "enabled already", path);
         return CTL_OK;
 }
 
@@ -290,7 +304,8 @@ static int disable(const Python *python) {
         int r;
 
         had.n = 0;
-        if (site_open(python, &directory, &path))
+        path = site_open(python, &directory);
+        if (!path)
                 return CTL_FAILED;
         manifest_read(directory, &had);
         if (!had.n) {
@@ -310,7 +325,8 @@ static int disable(const Python *python) {
         return CTL_OK;
 }
 
-static int for_each_python(const CtlCommand *command, int argc, char **argv, int (*act)(const Python *python)) {
+static int for_each_python(const CtlCommand *command, int argc, char **argv,
+                           int (*act)(const Python *python)) {
         const char **names;
         size_t n;
         int status;

@@ -28,8 +28,10 @@ static char *private_socket(void) {
                 ctl_fail("cannot make %s: %s", directory, strerror(errno));
                 return NULL;
         }
-        if (lstat(directory, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077)) {
-                ctl_fail("%s is not a directory of yours alone: remove it, or set XDG_RUNTIME_DIR", directory);
+        if (lstat(directory, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+            (st.st_mode & 077)) {
+                ctl_fail("%s is not a directory of yours alone: remove it, or set XDG_RUNTIME_DIR",
+                         directory);
                 return NULL;
         }
         return ctl_format("%s/socket", directory);
@@ -184,7 +186,8 @@ int ctl_run(const Ctl *ctl, const CtlCommand *command, int argc, char **argv) {
         client = ctl_client_path();
         if (client) {
                 provide_daemon(ctl);
-                setenv("PYTHONPATH", ctl_format("%s/run%s%s", client, path && *path ? ":" : "", path ?: ""), 1);
+                path = ctl_format("%s/run%s%s", client, path && *path ? ":" : "", path ?: "");
+                setenv("PYTHONPATH", path, 1);
         }
         execvp(argv[optind], argv + optind);
         error = errno;

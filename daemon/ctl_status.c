@@ -38,6 +38,15 @@ static const char *state_name(Shimport__RootState state) {
         }
 }
 
+/* Of a character, by its first byte; 0 if none starts so. */
+static size_t utf8_length(uint8_t first) {
+        if (first < 0x80)
+                return 1;
+        if (first < 0xc2 || first > 0xf4)
+                return 0;
+        return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* Bytes as text that any terminal and JSON can take: what is not UTF-8 or not printable becomes \xNN. */
 static char *printable(ProtobufCBinaryData bytes) {
         char *text = ctl_alloc(bytes.len * 4 + 1);
@@ -45,7 +54,7 @@ static char *printable(ProtobufCBinaryData bytes) {
 
         for (size_t i = 0; i < bytes.len;) {
                 uint8_t first = bytes.data[i];
-                size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+                size_t length = utf8_length(first);
                 json_t *valid = NULL;
 
                 if (length && first >= 0x20 && first != 0x7f && length <= bytes.len - i)
@@ -157,12 +166,13 @@ static char *duration_text(uint64_t seconds) {
 }
 
 static void print_image(const Shimport__ImageStatus *image) {
-        printf("\n%s\n  for %s: %s", printable(image->root), printable(image->interpreter), state_name(image->state));
+        printf("\n%s\n  for %s: %s", printable(image->root), printable(image->interpreter),
+               state_name(image->state));
         if (image->reason.len)
                 printf(": %s", printable(image->reason));
         if (image->bytes_total)
-                printf(", %u modules, %s, built in %" PRIu64 " ms", image->modules, size_text(image->bytes_total),
-                       image->built_ms);
+                printf(", %u modules, %s, built in %" PRIu64 " ms", image->modules,
+                       size_text(image->bytes_total), image->built_ms);
         if (image->attaches) {
                 uint64_t now = (uint64_t)time(NULL);
                 uint64_t ago = now > image->last_attach ? now - image->last_attach : 0;
@@ -171,7 +181,8 @@ static void print_image(const Shimport__ImageStatus *image) {
         }
         putchar('\n');
         for (size_t i = 0; i < image->n_left_out; i++)
-                printf("  left out: %s: %s\n", printable(image->left_out[i]->file), printable(image->left_out[i]->reason));
+                printf("  left out: %s: %s\n", printable(image->left_out[i]->file),
+                       printable(image->left_out[i]->reason));
 }
 
 static void print_text(const Packets *packets) {
@@ -179,8 +190,8 @@ static void print_text(const Packets *packets) {
 
         printf("shimportd %s, process %u, up %s, at %s\n", printable(status->version), status->pid,
                duration_text(status->uptime), printable(status->socket));
-        printf("attaches: %" PRIu64 ", half within %" PRIu64 " us, 99 of 100 within %" PRIu64 " us\n", status->attaches,
-               status->attach_p50_us, status->attach_p99_us);
+        printf("attaches: %" PRIu64 ", half within %" PRIu64 " us, 99 of 100 within %" PRIu64 " us\n",
+               status->attaches, status->attach_p50_us, status->attach_p99_us);
         printf("imports:  %" PRIu64 " served, %" PRIu64 " by stock, %" PRIu64 " stale\n", status->served,
                status->fallback, status->stale);
         printf("builds:   %" PRIu64 ", %" PRIu64 " failed%s%s\n", status->builds, status->builds_failed,

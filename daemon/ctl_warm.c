@@ -38,7 +38,8 @@ static void screen_clear(WarmScreen *screen) {
 }
 
 static void screen_progress(WarmScreen *screen, const char *python, const Shimport__Progress *progress) {
-        uint32_t filled = progress->total ? (uint32_t)((uint64_t)BAR_WIDTH * progress->done / progress->total) : 0;
+        uint32_t filled =
+                progress->total ? (uint32_t)((uint64_t)BAR_WIDTH * progress->done / progress->total) : 0;
 
         if (!screen->terminal) {
                 if (progress->root_index >= PACKET_ROOTS_MAX || screen->named[progress->root_index])
@@ -107,7 +108,8 @@ static int warm_wait(int socket, const Python *python, WarmScreen *screen) {
         }
         screen_clear(screen);
         if (reply->body_case == SHIMPORT__REPLY__BODY_ERROR)
-                return ctl_fail("%s: %.*s", python->name, (int)reply->error->text.len, (char *)reply->error->text.data);
+                return ctl_fail("%s: %.*s", python->name, (int)reply->error->text.len,
+                                (char *)reply->error->text.data);
         if (reply->body_case != SHIMPORT__REPLY__BODY_DONE)
                 return ctl_fail("the daemon answers something else");
         printf("%s: Python %s: %.*s\n", python->name, python->version, (int)reply->done->text.len,

@@ -12,11 +12,14 @@
 #include "paths.h"
 #include "request.h"
 #include "util.h"
+#include "version.h"
 
 static void daemon_stop(Daemon *daemon);
 
 static uint64_t daemon_idle_exit(const Daemon *daemon) {
-        return daemon->options.idle_exit >= 0 ? (uint64_t)daemon->options.idle_exit : daemon->config.idle_exit;
+        if (daemon->options.idle_exit >= 0)
+                return (uint64_t)daemon->options.idle_exit;
+        return daemon->config.idle_exit;
 }
 
 static bool daemon_is_quiet(const Daemon *daemon) {
@@ -174,7 +177,10 @@ static int daemon_configure(Daemon *daemon) {
         }
         if (!named || !*named)
                 named = daemon->config.socket;
-        r = named ? ((daemon->socket_path = strdup(named)) ? 0 : -ENOMEM) : paths_socket(&daemon->socket_path);
+        if (named)
+                r = (daemon->socket_path = strdup(named)) ? 0 : -ENOMEM;
+        else
+                r = paths_socket(&daemon->socket_path);
         if (r == -ENOENT) {
                 log_error("no place for a socket: XDG_RUNTIME_DIR is not set; name one with --socket");
                 return DAEMON_E_SOCKET;
@@ -225,10 +231,13 @@ static int daemon_start(Daemon *daemon) {
         int r;
 
         r = peers_new(&daemon->loop, &daemon_peers_events, daemon, &daemon->peers);
-        r = r ?: queue_new(&daemon->loop, on_quiet, daemon, &daemon->queue);
-        r = r ?: watch_new(&daemon->loop, &daemon->watch);
-        r = r ?: store_new(&daemon->loop, daemon->watch, daemon->queue, &daemon->config, daemon->client_path,
-                           &daemon->store);
+        if (r == 0)
+                r = queue_new(&daemon->loop, on_quiet, daemon, &daemon->queue);
+        if (r == 0)
+                r = watch_new(&daemon->loop, &daemon->watch);
+        if (r == 0)
+                r = store_new(&daemon->loop, daemon->watch, daemon->queue, &daemon->config,
+                              daemon->client_path, &daemon->store);
         if (r < 0) {
                 log_error("cannot start: %s", strerror(-r));
                 daemon->queue = queue_free(daemon->queue);
@@ -239,7 +248,8 @@ static int daemon_start(Daemon *daemon) {
         r = daemon_open_handles(daemon);
         if (r < 0)
                 log_error("cannot start: %s", strerror(-r));
-        r = r ?: daemon_listen(daemon);
+        else
+                r = daemon_listen(daemon);
         if (r)
                 daemon_stop(daemon);
         return r;

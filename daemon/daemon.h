@@ -23,8 +23,6 @@
 #include "store.h"
 #include "watch.h"
 
-#define SHIMPORT_VERSION "0.1"
-
 /* What the command line says: NULL and -1 for what it does not say. Borrowed for as long as the daemon lives. */
 typedef struct DaemonOptions {
         const char *config;

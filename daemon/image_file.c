@@ -26,7 +26,8 @@ void image_file_done(ImageFile *file) {
         *file = IMAGE_FILE_NONE;
 }
 
-int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *ret_file, const char **ret_reason) {
+int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *ret_file,
+                            const char **ret_reason) {
         _cleanup_(image_file_done) ImageFile file = { .fd = fd_ };
         MemfdInfo info;
         const void *base;

@@ -42,7 +42,8 @@ enum {
  *
  * Return: 0, IMAGE_FILE_E_REFUSED or a negative errno.
  */
-int image_file_open_consume(int fd, const ImageExpected *expected, ImageFile *ret_file, const char **ret_reason);
+int image_file_open_consume(int fd, const ImageExpected *expected, ImageFile *ret_file,
+                            const char **ret_reason);
 
 /* Unmap and close; processes that have it mapped keep it. */
 void image_file_done(ImageFile *file);

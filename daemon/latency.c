@@ -12,7 +12,8 @@ static unsigned bucket_of(uint64_t value) {
         if (value < STEPS)
                 return (unsigned)value;
         exponent = 63 - (unsigned)__builtin_clzll(value);
-        bucket = (exponent - STEP_BITS + 1) * STEPS + ((unsigned)(value >> (exponent - STEP_BITS)) & (STEPS - 1));
+        bucket = (exponent - STEP_BITS + 1) * STEPS +
+                 ((unsigned)(value >> (exponent - STEP_BITS)) & (STEPS - 1));
         return bucket < LATENCY_BUCKETS ? bucket : LATENCY_BUCKETS - 1;
 }
 

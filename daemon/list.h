@@ -16,11 +16,11 @@ typedef struct List {
 
 #define LIST_INIT(list) ((List){ .previous = &(list), .next = &(list) })
 
-#define list_entry(link, type, member) ((type *)((char *)(link) - offsetof(type, member)))
+#define list_entry(link, type, member) ((type *)((char *)(link)-offsetof(type, member)))
 
 /* The body may unlink or free `link`, and no other member. */
-#define list_for_each(link, list)                                                          \
-        for (List *link = (list)->next, *link##_next = link->next; link != (list);         \
+#define list_for_each(link, list)                                                  \
+        for (List *link = (list)->next, *link##_next = link->next; link != (list); \
              link = link##_next, link##_next = link->next)
 
 static inline void list_init(List *list) {

@@ -173,7 +173,8 @@ static void on_connection(uv_poll_t *poll, int status, int events) {
         }
 }
 
-int listener_new(uv_loop_t *loop, const char *path, ListenerHandler handler, void *userdata, Listener **ret_listener) {
+int listener_new(uv_loop_t *loop, const char *path, ListenerHandler handler, void *userdata,
+                 Listener **ret_listener) {
         _cleanup_(listener_destroyp) Listener *listener = calloc(1, sizeof(*listener));
         int r;
 

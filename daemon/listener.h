@@ -31,7 +31,8 @@ typedef void (*ListenerHandler)(void *userdata, int fd);
  *
  * Return: 0, LISTENER_E_IN_USE or a negative errno.
  */
-int listener_new(uv_loop_t *loop, const char *path, ListenerHandler handler, void *userdata, Listener **ret_listener);
+int listener_new(uv_loop_t *loop, const char *path, ListenerHandler handler, void *userdata,
+                 Listener **ret_listener);
 
 /* Unlinks the socket at once; freed in the loop, by the close callback. Return: NULL. */
 Listener *listener_free(Listener *listener);

@@ -22,8 +22,8 @@ void log_open(void) {
         unsigned long long dev, ino;
         struct stat st;
 
-        log_with_levels = stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-                          st.st_dev == dev && st.st_ino == ino;
+        log_with_levels = stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+                          fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
 static void log_linev(LogLevel level, const char *format, va_list arguments) {

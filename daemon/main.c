@@ -13,6 +13,7 @@
 
 #include "daemon.h"
 #include "log.h"
+#include "version.h"
 
 #define IDLE_EXIT_MAX (30 * 86400)
 
@@ -47,7 +48,13 @@ static int parse_seconds(const char *text, int64_t *ret_seconds) {
 
 /* Return: -1 to go on, or the status to exit with. */
 static int parse_options(int argc, char **argv, DaemonOptions *options) {
-        enum { OPTION_CONFIG = 256, OPTION_SOCKET, OPTION_IDLE_EXIT, OPTION_HELP, OPTION_VERSION };
+        enum {
+                OPTION_CONFIG = 256,
+                OPTION_SOCKET,
+                OPTION_IDLE_EXIT,
+                OPTION_HELP,
+                OPTION_VERSION
+        };
         static const struct option known[] = {
                 { "config", required_argument, NULL, OPTION_CONFIG },
                 { "socket", required_argument, NULL, OPTION_SOCKET },
@@ -68,7 +75,8 @@ static int parse_options(int argc, char **argv, DaemonOptions *options) {
                         break;
                 case OPTION_IDLE_EXIT:
                         if (parse_seconds(optarg, &options->idle_exit) < 0) {
-                                log_error("--idle-exit: '%s' is not accepted; seconds from 1 to %d are, or 0 for never",
+                                log_error("--idle-exit: '%s' is not accepted; seconds from 1 to %d are, or 0 "
+                                          "for never",
                                           optarg, IDLE_EXIT_MAX);
                                 return STATUS_USAGE;
                         }

@@ -24,9 +24,11 @@ static void decoder_free(void *userdata, void *memory) {
         (void)memory; /* all at once, with the next message */
 }
 
-ProtobufCMessage *message_decode(MessageDecoder *decoder, const ProtobufCMessageDescriptor *type, const void *data,
-                                 size_t size) {
-        ProtobufCAllocator allocator = { .alloc = decoder_alloc, .free = decoder_free, .allocator_data = decoder };
+ProtobufCMessage *message_decode(MessageDecoder *decoder, const ProtobufCMessageDescriptor *type,
+                                 const void *data, size_t size) {
+        ProtobufCAllocator allocator = { .alloc = decoder_alloc,
+                                         .free = decoder_free,
+                                         .allocator_data = decoder };
 
         decoder->used = 0;
         return protobuf_c_message_unpack(type, &allocator, size, data);

@@ -23,8 +23,8 @@ typedef struct MessageDecoder {
 } MessageDecoder;
 
 /* Return: the message, or NULL if the bytes are none or unfold into too much. */
-ProtobufCMessage *message_decode(MessageDecoder *decoder, const ProtobufCMessageDescriptor *type, const void *data,
-                                 size_t size);
+ProtobufCMessage *message_decode(MessageDecoder *decoder, const ProtobufCMessageDescriptor *type,
+                                 const void *data, size_t size);
 
 /* Return: 0, or -EMSGSIZE if it needs more than `room` bytes. */
 int message_encode(const ProtobufCMessage *message, void *buffer, size_t room, size_t *ret_size);

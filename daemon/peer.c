@@ -145,8 +145,9 @@ static void peer_enter(Peer *peer, PeerState state) {
         case PEER_CLOSING:
                 if (peer->work)
                         peer->cancel(steal_pointer(&peer->work));
-                list_for_each(link, &peer->answers)
+                list_for_each(link, &peer->answers) {
                         answer_free(list_entry(link, Answer, link));
+                }
                 list_init(&peer->answers);
                 uv_close((uv_handle_t *)&peer->poll, on_closed);
                 uv_close((uv_handle_t *)&peer->deadline, on_closed);
@@ -174,7 +175,8 @@ void peer_drop(Peer *peer, const char *format, ...) {
         va_start(arguments, format);
         vsnprintf(text, sizeof(text), format, arguments);
         va_end(arguments);
-        log_peer("process %d of user %u dropped: %s", (int)peer->credentials.pid, (unsigned)peer->credentials.uid, text);
+        log_peer("process %d of user %u dropped: %s", (int)peer->credentials.pid,
+                 (unsigned)peer->credentials.uid, text);
         peer_enter(peer, PEER_CLOSING);
 }
 
@@ -286,8 +288,13 @@ size_t peers_count(const Peers *peers) {
 }
 
 void peers_close(Peers *peers) {
-        list_for_each(link, &peers->peers)
+        list_for_each(link, &peers->peers) {
                 peer_enter(list_entry(link, Peer, link), PEER_CLOSING);
+        }
+}
+
+static void log_refused(const struct ucred *credentials, const char *why) {
+        log_peer("process %d of user %u refused: %s", (int)credentials->pid, (unsigned)credentials->uid, why);
 }
 
 /* Say no to a connection that never becomes a peer. */
@@ -301,7 +308,7 @@ static void refuse_connection(Peers *peers, int fd, const struct ucred *credenti
         reply.error = &body;
         if (message_encode(&reply.base, peers->answer, sizeof(peers->answer), &size) == 0)
                 (void)packet_send(fd, peers->answer, size, NULL, 0);
-        log_peer("process %d of user %u refused: %s", (int)credentials->pid, (unsigned)credentials->uid, why);
+        log_refused(credentials, why);
 }
 
 static int peer_new_consume(Peers *peers, int fd_, const struct ucred *credentials, Peer **ret_peer) {
@@ -354,8 +361,7 @@ void peers_add_consume(Peers *peers, int fd_) {
         }
         r = peer_new_consume(peers, steal_fd(&fd), &credentials, &peer);
         if (r < 0)
-                log_peer("process %d of user %u refused: %s", (int)credentials.pid, (unsigned)credentials.uid,
-                         strerror(-r));
+                log_refused(&credentials, strerror(-r));
         if (r != 0)
                 return;
         peer_rest(peer);
@@ -388,7 +394,8 @@ static int peer_try_send(Peer *peer, const Shimport__Reply *reply, const int *fd
         return 0;
 }
 
-static void peer_send_any(Peer *peer, const Shimport__Reply *reply, const int *fds, size_t n_fds, bool lossy) {
+static void peer_send_any(Peer *peer, const Shimport__Reply *reply, const int *fds, size_t n_fds,
+                          bool lossy) {
         int r;
 
         if (peer->state == PEER_CLOSING)
@@ -410,15 +417,22 @@ void peer_send_lossy(Peer *peer, const Shimport__Reply *reply) {
         peer_send_any(peer, reply, NULL, 0, true);
 }
 
-void peer_refuse(Peer *peer, const char *text) {
+void peer_error(Peer *peer, const char *text) {
         Shimport__Error body = SHIMPORT__ERROR__INIT;
         Shimport__Reply reply = SHIMPORT__REPLY__INIT;
 
         body.text = message_text(text);
         reply.body_case = SHIMPORT__REPLY__BODY_ERROR;
         reply.error = &body;
-        peer->last = true;
         peer_send(peer, &reply, NULL, 0);
+}
+
+void peer_refuse(Peer *peer, const char *text) {
+        if (peer->state == PEER_CLOSING)
+                return;
+        log_refused(&peer->credentials, text);
+        peer->last = true;
+        peer_error(peer, text);
 }
 
 void peer_done(Peer *peer, const char *text) {

@@ -66,10 +66,12 @@ void peer_send(Peer *peer, const Shimport__Reply *reply, const int *fds, size_t 
 /* Answer with something that may get lost when the peer does not keep up. */
 void peer_send_lossy(Peer *peer, const Shimport__Reply *reply);
 
-/* Answer with an Error, and with nothing more. */
-void peer_refuse(Peer *peer, const char *text);
-
+/* The short answers. */
 void peer_done(Peer *peer, const char *text);
+void peer_error(Peer *peer, const char *text);
+
+/* It asks for what it may not have, or what we do not know: an Error, a line in the log, and no more from it. */
+void peer_refuse(Peer *peer, const char *text);
 
 /* It broke a rule: close it, and say so in the log. */
 __attribute__((format(printf, 2, 3))) void peer_drop(Peer *peer, const char *format, ...);

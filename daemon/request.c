@@ -45,7 +45,8 @@ static bool request_is_allowed(const Request *request) {
 static void refuse_not_allowed(const Request *request) {
         char text[96];
 
-        snprintf(text, sizeof(text), "only root or user %u, who runs the daemon, may ask for that", (unsigned)geteuid());
+        snprintf(text, sizeof(text), "only root or user %u, who runs the daemon, may ask for that",
+                 (unsigned)geteuid());
         peer_refuse(request->peer, text);
 }
 
@@ -63,13 +64,15 @@ static bool interpreter_is_sound(const Shimport__Interpreter *interpreter) {
 }
 
 /* Do the roots, their interpreter and their descriptors make sense together? The peer is dropped if not. */
-static bool request_check_roots(const Request *request, const Shimport__Interpreter *interpreter, size_t n_roots) {
+static bool request_check_roots(const Request *request, const Shimport__Interpreter *interpreter,
+                                size_t n_roots) {
         if (n_roots != request->packet->n_fds) {
                 peer_drop(request->peer, "%zu descriptors for %zu roots", request->packet->n_fds, n_roots);
                 return false;
         }
         if (n_roots > PACKET_ROOTS_MAX) {
-                peer_drop(request->peer, "%zu roots in one packet, where %d are allowed", n_roots, PACKET_ROOTS_MAX);
+                peer_drop(request->peer, "%zu roots in one packet, where %d are allowed", n_roots,
+                          PACKET_ROOTS_MAX);
                 return false;
         }
         if (!interpreter_is_sound(interpreter)) {
@@ -137,7 +140,8 @@ static void request_attach(Request *request) {
                 StoreQuestion question;
                 int r = 0;
 
-                answer.reason = question_fill(&question, attach->interpreter, attach->roots[i], request->packet->fds[i]);
+                answer.reason = question_fill(&question, attach->interpreter, attach->roots[i],
+                                              request->packet->fds[i]);
                 if (!answer.reason) {
                         question.asking = attach->late ? STORE_LATE : STORE_ATTACH;
                         r = store_ask(request->daemon->store, &question, &answer);
@@ -197,7 +201,8 @@ static int warm_root(Request *request, Warm *warm, size_t i) {
         if (answer.state == ROOT_BUILDING)
                 warm_add(warm, answer.root);
         else
-                warm_add_result(warm, root->path.data, root->path.len, answer.state == ROOT_SERVED, answer.reason);
+                warm_add_result(warm, root->path.data, root->path.len, answer.state == ROOT_SERVED,
+                                answer.reason);
         return 0;
 }
 
@@ -237,12 +242,11 @@ static void request_status(Request *request) {
                 peer_drop(request->peer, "%s", strerror(-r));
 }
 
-static void explain_entry(Shimport__ExplainAnswer *answer, const Image *image, const Shimport__Explain *explain) {
+static void explain_entry(Shimport__ExplainAnswer *answer, const Image *image,
+                          const Shimport__Explain *explain) {
         static const char *const kinds[_IMAGE_KIND_N] = {
-                [IMAGE_KIND_STOCK] = "stock",
-                [IMAGE_KIND_SOURCE] = "source",
-                [IMAGE_KIND_SOURCELESS] = "sourceless",
-                [IMAGE_KIND_EXTENSION] = "extension",
+                [IMAGE_KIND_STOCK] = "stock",           [IMAGE_KIND_SOURCE] = "source",
+                [IMAGE_KIND_SOURCELESS] = "sourceless", [IMAGE_KIND_EXTENSION] = "extension",
                 [IMAGE_KIND_NAMESPACE] = "namespace",
         };
         const ImageEntry *entry;
@@ -317,7 +321,7 @@ static void request_reload(Request *request) {
         }
         r = daemon_reload(request->daemon, &text);
         if (r)
-                peer_refuse(request->peer, text ?: strerror(-r));
+                peer_error(request->peer, text ?: strerror(-r));
         else
                 peer_done(request->peer, text);
 }
@@ -339,8 +343,8 @@ void request_handle(Daemon *daemon, Peer *peer, Packet *packet) {
         uint64_t began = now_us();
         char text[96];
 
-        request.message = (const Shimport__Request *)message_decode(&daemon->decoder, &shimport__request__descriptor,
-                                                                    packet->data, packet->size);
+        request.message = (const Shimport__Request *)message_decode(
+                &daemon->decoder, &shimport__request__descriptor, packet->data, packet->size);
         if (!request.message) {
                 peer_drop(peer, "a packet that is no message");
                 return;

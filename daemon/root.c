@@ -125,6 +125,7 @@ static void on_watching(WatchSet *set, const WatchEvent *event) {
 
 int root_compare(const void *a, const void *b) {
         const RootKey *left = &((const Root *)a)->key, *right = &((const Root *)b)->key;
+        int r;
 
         if (left->ino != right->ino)
                 return left->ino < right->ino ? -1 : 1;
@@ -134,7 +135,8 @@ int root_compare(const void *a, const void *b) {
                 return left->tag_size < right->tag_size ? -1 : 1;
         if (left->path_size != right->path_size)
                 return left->path_size < right->path_size ? -1 : 1;
-        return memcmp(left->tag, right->tag, left->tag_size) ?: memcmp(left->path, right->path, left->path_size);
+        r = memcmp(left->tag, right->tag, left->tag_size);
+        return r ? r : memcmp(left->path, right->path, left->path_size);
 }
 
 static char *bytes_dup(const void *bytes, size_t size) {
@@ -199,7 +201,8 @@ int root_set_executable(Root *root, const void *executable, size_t size, const c
 }
 
 bool root_executable_is(const Root *root, const void *executable, size_t size) {
-        return root->executable && strlen(root->executable) == size && memcmp(root->executable, executable, size) == 0;
+        return root->executable && strlen(root->executable) == size &&
+               memcmp(root->executable, executable, size) == 0;
 }
 
 int root_build_consume(Root *root, int fd_) {
@@ -246,7 +249,8 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
         };
 
         root->build_started = store_now(root->store);
-        return builder_new(store_loop(root->store), &job, &root_builder_events, root, root->store, &root->builder);
+        return builder_new(store_loop(root->store), &job, &root_builder_events, root, root->store,
+                           &root->builder);
 }
 
 /* The queue lets us go ahead. */
@@ -259,11 +263,13 @@ static bool root_start(QueueTicket *ticket) {
 
         r = trust_executable(root->executable, uid, &executable, &reason);
         if (r == TRUST_E_UNTRUSTED) {
-                root_fail(root, "the interpreter is not trusted to build as uid %u: %s", (unsigned)uid, reason);
+                root_fail(root, "the interpreter is not trusted to build as uid %u: %s", (unsigned)uid,
+                          reason);
                 return false;
         }
         root->fd = fd;
-        r = r ?: root_spawn(root, executable, uid);
+        if (r == 0)
+                r = root_spawn(root, executable, uid);
         root->fd = -1;
         if (r < 0) {
                 root_fail(root, "cannot start %s: %s", executable ?: root->executable, strerror(-r));
@@ -280,10 +286,12 @@ static bool on_scan(void *userdata, int fd, const void *path, size_t path_size) 
         if (r == 0)
                 return true;
         if (r == WATCH_E_LIMIT)
-                snprintf(root->unwatched, sizeof(root->unwatched), "the limit of %zu watched directories is reached",
+                snprintf(root->unwatched, sizeof(root->unwatched),
+                         "the limit of %zu watched directories is reached",
                          watch_limit(store_watch(root->store)));
         else
-                snprintf(root->unwatched, sizeof(root->unwatched), "a directory cannot be watched: %s", strerror(-r));
+                snprintf(root->unwatched, sizeof(root->unwatched), "a directory cannot be watched: %s",
+                         strerror(-r));
         return false;
 }
 

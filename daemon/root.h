@@ -56,7 +56,8 @@ typedef struct RootKey {
 struct RootWaiter {
         List link;
         void (*progress)(RootWaiter *waiter, uint32_t done, uint32_t total);
-        void (*settled)(RootWaiter *waiter, bool served, const char *reason); /* the root may be gone after it */
+        /* The root may be gone after it. */
+        void (*settled)(RootWaiter *waiter, bool served, const char *reason);
 };
 
 struct Root {
@@ -77,9 +78,9 @@ struct Root {
         Builder *builder;
         int fd;
         WatchSet watching;
-        bool changed;            /* since its directories were listed */
-        char unwatched[128];     /* why a directory could not be watched, or "" */
-        uint64_t build_started;  /* loop's milliseconds */
+        bool changed;           /* since its directories were listed */
+        char unwatched[128];    /* why a directory could not be watched, or "" */
+        uint64_t build_started; /* loop's milliseconds */
         uint64_t build_generation;
 
         /* the image */
@@ -92,7 +93,7 @@ struct Root {
         uint32_t declined;
 
         unsigned restless, failures; /* in a row */
-        uint64_t due; /* STALE, FAILED: when to build again, loop's milliseconds */
+        uint64_t due;                /* STALE, FAILED: when to build again, loop's milliseconds */
 };
 
 /* Return: 0 or -ENOMEM. */

@@ -8,6 +8,7 @@
 #include "message.h"
 #include "status.h"
 #include "util.h"
+#include "version.h"
 
 #define IMAGES_PER_PACKET 16
 #define PACKET_ROOM (PACKET_SIZE_MAX - 16 * 1024) /* the rest of the status, its own paths included */
@@ -71,7 +72,8 @@ static void fill_image(StatusImage *status, const Root *root) {
         const Image *image = &root->image.image;
 
         shimport__image_status__init(message);
-        message->root = (ProtobufCBinaryData){ .len = root->key.path_size, .data = (uint8_t *)root->key.path };
+        message->root =
+                (ProtobufCBinaryData){ .len = root->key.path_size, .data = (uint8_t *)root->key.path };
         message->tag = (ProtobufCBinaryData){ .len = root->key.tag_size, .data = (uint8_t *)root->key.tag };
         message->interpreter = message_text(root->executable);
         message->state = (Shimport__RootState)root->state;

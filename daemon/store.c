@@ -112,8 +112,8 @@ void store_count_build(Store *store, const Root *root, bool built) {
                 return;
         }
         store->status.builds_failed++;
-        snprintf(store->status.last_error, sizeof(store->status.last_error), "%s: %s", (const char *)root->key.path,
-                 root->reason);
+        snprintf(store->status.last_error, sizeof(store->status.last_error), "%s: %s",
+                 (const char *)root->key.path, root->reason);
 }
 
 void store_builder_gone(void *userdata) {
@@ -137,8 +137,9 @@ static void store_remove(Store *store, Root *root) {
 }
 
 void store_drop(Store *store) {
-        list_for_each(link, &store->roots)
+        list_for_each(link, &store->roots) {
                 store_remove(store, list_entry(link, Root, link));
+        }
 }
 
 void store_reconfigure(Store *store, const char *client_path) {
@@ -222,7 +223,8 @@ static void on_due(uv_timer_t *timer) {
         list_for_each(link, &store->roots) {
                 Root *root = list_entry(link, Root, link);
 
-                if (root->state == ROOT_STALE && (root->due > uv_now(store->loop) || store_build_again(store, root)))
+                if (root->state == ROOT_STALE &&
+                    (root->due > uv_now(store->loop) || store_build_again(store, root)))
                         store_schedule(store, root);
         }
 }
@@ -260,7 +262,8 @@ static int store_build(Root *root, const StoreQuestion *question, StoreAnswer *a
         int fd, r;
 
         if (!root_executable_is(root, question->executable, question->executable_size)) {
-                r = root_set_executable(root, question->executable, question->executable_size, question->options);
+                r = root_set_executable(root, question->executable, question->executable_size,
+                                        question->options);
                 if (r < 0)
                         return r;
         }

@@ -45,7 +45,7 @@ static void warm_end(Warm *warm) {
 
         peer_work_end(peer);
         if (warm->failures_size)
-                peer_refuse(peer, warm->failures);
+                peer_error(peer, warm->failures);
         else {
                 snprintf(text, sizeof(text), "%zu of %zu served", warm->n_served, warm->n_roots);
                 peer_done(peer, text);
@@ -61,8 +61,8 @@ static void warm_note(Warm *warm, const char *path, size_t path_size, bool serve
                 warm->n_served++;
                 return;
         }
-        n = snprintf(warm->failures + warm->failures_size, room, "%s%.*s: %s", warm->failures_size ? "\n" : "",
-                     (int)path_size, path, reason);
+        n = snprintf(warm->failures + warm->failures_size, room, "%s%.*s: %s",
+                     warm->failures_size ? "\n" : "", (int)path_size, path, reason);
         if (n > 0)
                 warm->failures_size += (size_t)n < room ? (size_t)n : room - 1;
 }

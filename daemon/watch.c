@@ -13,8 +13,8 @@
 #include "watch.h"
 
 /* IN_CLOSE_WRITE for writers through a mapping, which make no other event. */
-#define WATCH_MASK                                                                                            \
-        (IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO |      \
+#define WATCH_MASK                                                                                      \
+        (IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | \
          IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
 #define EVENT_SIZE_MAX (sizeof(struct inotify_event) + NAME_MAX + 1)
@@ -206,7 +206,7 @@ void watch_drain(Watch *watch) {
                         tell(watch, event);
                         at += sizeof(*event) + event->len;
                 }
-                if ((size_t)size + EVENT_SIZE_MAX <= sizeof(buffer)) /* one more would have fitted: it was all */
+                if ((size_t)size + EVENT_SIZE_MAX <= sizeof(buffer)) /* one more would have fitted */
                         return;
         }
         tell_all(watch);
@@ -232,8 +232,9 @@ static void claim_free(WatchSet *set, WatchClaim *claim) {
 }
 
 void watch_set_clear(WatchSet *set) {
-        list_for_each(link, &set->claims)
+        list_for_each(link, &set->claims) {
                 claim_free(set, list_entry(link, WatchClaim, in_set));
+        }
 }
 
 void watch_set_done(WatchSet *set) {

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Roots and their builds: what is served, when it is withdrawn, and what becomes of builders that go wrong.
+ *
+ * This program is also the builder: the daemon's part starts the interpreter with .../shimport/builder.py as its
+ * last argument, and a copy of this program finds what it is to do wrong in the name of the client directory.
+ */
+
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "builder.pb-c.h"
+#include "image_writer.h"
+#include "memfd.h"
+#include "message.h"
+#include "packet.h"
+#include "scratch.h"
+#include "store.h"
+#include "util.h"
+
+#define TAG "the tag"
+
+/* ---- the builder ---- */
+
+static Packet packet;
+
+static void send_to_daemon(Shimport__FromBuilder *message, const int *fds, size_t n_fds) {
+        static uint8_t bytes[4096];
+
+        if (packet_send(3, bytes, shimport__from_builder__pack(message, bytes), fds, n_fds) < 0)
+                _exit(9);
+}
+
+static void receive_from_daemon(void) {
+        int flags = fcntl(3, F_GETFL);
+
+        fcntl(3, F_SETFL, flags & ~O_NONBLOCK);
+        if (recv(3, packet.data, 1, MSG_PEEK) <= 0 || packet_recv(3, &packet) != 0)
+                _exit(8);
+}
+
+static void scan(int root) {
+        Shimport__FromBuilder message = SHIMPORT__FROM_BUILDER__INIT;
+        Shimport__BuildScan body = SHIMPORT__BUILD_SCAN__INIT;
+        ProtobufCBinaryData path = { 0 };
+
+        body.paths = &path;
+        body.n_paths = 1;
+        message.body_case = SHIMPORT__FROM_BUILDER__BODY_SCAN;
+        message.scan = &body;
+        send_to_daemon(&message, &root, 1);
+        receive_from_daemon();
+}
+
+static int make_image(int root, const char *mode) {
+        static uint8_t code[100000];
+        ImageWriterEntry entry = {
+                .child = IMAGE_NONE,
+                .kind = IMAGE_KIND_SOURCE,
+                .name = "module",
+                .file = "module.py",
+                .code = code,
+                .code_size = strcmp(mode, "large") == 0 ? sizeof(code) : 100,
+        };
+        ImageIdentity identity = { .root_path = "", .tag = TAG };
+        ImageWriter *writer;
+        uint32_t directory;
+        struct stat st;
+        int fd = -1;
+
+        fstat(root, &st);
+        identity.root_dev = st.st_dev;
+        identity.root_ino = st.st_ino + (strcmp(mode, "elsewhere") == 0);
+        if (image_writer_new(&writer) < 0 ||
+            image_writer_add_directory(writer, "", IMAGE_DIRECTORY_COMPLETE, &directory) < 0 ||
+            image_writer_add_entry(writer, &entry) < 0 || image_writer_seal(writer, &identity, &fd) < 0)
+                _exit(7);
+        image_writer_free(writer);
+        if (strcmp(mode, "unsealed") == 0)
+                (void)memfd_new("unsealed", &fd);
+        return fd;
+}
+
+static void finish(const char *error, int fd) {
+        Shimport__FromBuilder message = SHIMPORT__FROM_BUILDER__INIT;
+        Shimport__BuildResult body = SHIMPORT__BUILD_RESULT__INIT;
+
+        body.error = message_text(error);
+        message.body_case = SHIMPORT__FROM_BUILDER__BODY_RESULT;
+        message.result = &body;
+        send_to_daemon(&message, &fd, fd >= 0);
+}
+
+static int build(const char *script) {
+        const char *mode = strstr(script, "/mode-") + strlen("/mode-");
+        char name[32];
+        int root;
+
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(mode, "/"), mode);
+        receive_from_daemon();
+        root = packet.fds[0];
+        if (strcmp(name, "crash") == 0)
+                raise(SIGKILL);
+        if (strcmp(name, "hang") == 0)
+                pause();
+        if (strcmp(name, "complain") == 0) {
+                fputs("something\nis wrong\n", stderr);
+                return 3;
+        }
+        if (strcmp(name, "rubbish") == 0) {
+                send(3, "\xff\xff", 2, 0);
+                pause();
+        }
+        scan(root);
+        if (strcmp(name, "touch") == 0 && unlinkat(root, "mode", 0) == 0) /* a change after it was listed */
+                close(openat(root, "late.py", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+        finish(strcmp(name, "give-up") == 0 ? "cannot do it" : NULL,
+               strcmp(name, "give-up") == 0 ? -1 : make_image(root, name));
+        return 0;
+}
+
+/* ---- the tests ---- */
+
+typedef struct Fixture {
+        Scratch scratch;
+        uv_loop_t loop;
+        Watch *watch;
+        Queue *queue;
+        Store *store;
+        Config config;
+        char client[128], executable[128], other[128];
+        RootWaiter waiter;
+        unsigned settled;
+        bool served;
+        char reason[256];
+} Fixture;
+
+static void on_idle(void *userdata) {
+        (void)userdata;
+}
+
+static void copy_program(const char *to) {
+        char buffer[65536];
+        int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+        int fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+        ssize_t size;
+
+        while ((size = read(from, buffer, sizeof(buffer))) > 0)
+                assert_int_equal(write(fd, buffer, (size_t)size), size);
+        close(from);
+        close(fd);
+}
+
+static void set_mode(Fixture *fixture, const char *mode) {
+        snprintf(fixture->client, sizeof(fixture->client), "/mode-%s", mode);
+        store_reconfigure(fixture->store, fixture->client);
+}
+
+static int setup(void **state) {
+        Fixture *fixture = calloc(1, sizeof(*fixture));
+
+        scratch_new(&fixture->scratch);
+        strcpy(fixture->executable, scratch_path(&fixture->scratch, "python"));
+        strcpy(fixture->other, scratch_path(&fixture->scratch, "another-python"));
+        copy_program(fixture->executable);
+        assert_int_equal(link(fixture->executable, fixture->other), 0);
+        scratch_mkdir(&fixture->scratch, "root", 0755);
+        scratch_mkdir(&fixture->scratch, "root2", 0755);
+        fixture->config = (Config){ .build_timeout = 20, .memory_max = 1 << 20 };
+        assert_int_equal(uv_loop_init(&fixture->loop), 0);
+        assert_int_equal(watch_new(&fixture->loop, &fixture->watch), 0);
+        assert_int_equal(queue_new(&fixture->loop, on_idle, NULL, &fixture->queue), 0);
+        assert_int_equal(store_new(&fixture->loop, fixture->watch, fixture->queue, &fixture->config,
+                                   fixture->client, &fixture->store),
+                         0);
+        set_mode(fixture, "good");
+        *state = fixture;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *fixture = *state;
+
+        store_drop(fixture->store);
+        turn_until(&fixture->loop, queue_is_idle(fixture->queue));
+        assert_int_equal(store_status(fixture->store)->memory, 0);
+        assert_int_equal(watch_count(fixture->watch), 0);
+        store_free(fixture->store);
+        queue_free(fixture->queue);
+        watch_free(fixture->watch);
+        loop_ends_empty(&fixture->loop);
+        scratch_done(&fixture->scratch);
+        free(fixture);
+        return 0;
+}
+
+static StoreAnswer ask_with(Fixture *fixture, const char *directory, const char *tag, const char *executable,
+                            StoreAsking asking) {
+        int fd = scratch_open(&fixture->scratch, directory);
+        const char *path = scratch_path(&fixture->scratch, directory);
+        StoreQuestion question = {
+                .key = { .path = path, .path_size = strlen(path), .tag = tag, .tag_size = strlen(tag) },
+                .fd = fd,
+                .executable = executable,
+                .executable_size = strlen(executable),
+                .asking = asking,
+        };
+        StoreAnswer answer;
+        struct stat st;
+
+        assert_int_equal(fstat(fd, &st), 0);
+        question.key.dev = st.st_dev;
+        question.key.ino = st.st_ino;
+        question.owner = st.st_uid;
+        assert_int_equal(store_ask(fixture->store, &question, &answer), 0);
+        close(fd);
+        return answer;
+}
+
+static StoreAnswer ask(Fixture *fixture) {
+        watch_drain(fixture->watch);
+        return ask_with(fixture, "root", TAG, fixture->executable, STORE_ATTACH);
+}
+
+static Root *served(Fixture *fixture, const char *directory) {
+        StoreAnswer answer = ask_with(fixture, directory, TAG, fixture->executable, STORE_WARM);
+
+        if (answer.state == ROOT_BUILDING)
+                turn_until(&fixture->loop, answer.root->state != ROOT_BUILDING);
+        assert_string_equal(answer.root->reason, "");
+        assert_int_equal(answer.root->state, ROOT_SERVED);
+        return answer.root;
+}
+
+static void fails(Fixture *fixture, const char *expected) {
+        StoreAnswer answer = ask_with(fixture, "root", TAG, fixture->executable, STORE_WARM);
+
+        assert_int_equal(answer.state, ROOT_BUILDING);
+        turn_until(&fixture->loop, answer.root->state != ROOT_BUILDING);
+        assert_int_equal(answer.root->state, ROOT_FAILED);
+        assert_string_equal(answer.root->reason, expected);
+        assert_int_equal(answer.root->image.fd, -1);
+        assert_non_null(strstr(store_status(fixture->store)->last_error, expected));
+        turn_until(&fixture->loop, queue_is_idle(fixture->queue));
+        assert_int_equal(watch_count(fixture->watch), 0);
+}
+
+static void a_root_is_built_when_asked_for_and_then_served(void **state) {
+        Fixture *fixture = *state;
+        StoreAnswer answer = ask(fixture);
+        struct stat st;
+
+        assert_int_equal(answer.state, ROOT_BUILDING);
+        assert_int_equal(ask(fixture).state, ROOT_BUILDING);
+        turn_until(&fixture->loop, answer.root->state == ROOT_SERVED);
+        answer = ask(fixture);
+        assert_int_equal(answer.state, ROOT_SERVED);
+        assert_int_equal(answer.root->attaches, 1);
+        assert_int_equal(fstat(answer.root->image.fd, &st), 0);
+        assert_int_equal(st.st_size, root_size(answer.root));
+        assert_int_equal(store_status(fixture->store)->memory, st.st_size);
+        assert_int_equal(store_status(fixture->store)->builds, 1);
+        assert_int_equal(watch_count(fixture->watch), 1);
+}
+
+static void a_root_that_is_asked_for_late_is_built_when_asked_for_again(void **state) {
+        Fixture *fixture = *state;
+
+        for (unsigned i = 0; i < 2; i++) {
+                StoreAnswer answer = ask_with(fixture, "root", TAG, fixture->executable, STORE_LATE);
+
+                assert_int_equal(answer.state, i ? ROOT_BUILDING : ROOT_SEEN);
+        }
+}
+
+static void a_change_withdraws_the_image_at_once_and_another_is_built(void **state) {
+        Fixture *fixture = *state;
+        Root *root = served(fixture, "root");
+        uint64_t generation = root->generation;
+        StoreAnswer answer;
+
+        scratch_write(&fixture->scratch, "root/new.py", "x = 1");
+        answer = ask(fixture);
+        assert_int_equal(answer.state, ROOT_STALE);
+        assert_string_equal(answer.reason, "changed: new.py");
+        assert_int_equal(root->image.fd, -1);
+        turn_until(&fixture->loop, root->state == ROOT_SERVED);
+        assert_true(root->generation > generation);
+        assert_int_equal(store_status(fixture->store)->memory, root_size(root));
+}
+
+static void a_change_during_the_build_is_not_served(void **state) {
+        Fixture *fixture = *state;
+        Root *root;
+
+        scratch_write(&fixture->scratch, "root/mode", "");
+        set_mode(fixture, "touch"); /* the first time, and then no more */
+        root = ask_with(fixture, "root", TAG, fixture->executable, STORE_WARM).root;
+        turn_until(&fixture->loop, root->state != ROOT_BUILDING);
+        assert_int_equal(root->state, ROOT_STALE);
+        assert_int_equal(root->restless, 1);
+        assert_int_equal(store_status(fixture->store)->memory, 0);
+        turn_until(&fixture->loop, root->state == ROOT_SERVED);
+        assert_int_equal(root->restless, 0);
+}
+
+static void a_root_that_is_another_directory_now_is_forgotten(void **state) {
+        Fixture *fixture = *state;
+
+        served(fixture, "root");
+        assert_int_equal(
+                rename(scratch_path(&fixture->scratch, "root"), scratch_path(&fixture->scratch, "was")), 0);
+        scratch_mkdir(&fixture->scratch, "root", 0755);
+        turn_until(&fixture->loop, list_is_empty(store_roots(fixture->store)));
+        assert_int_equal(watch_count(fixture->watch), 0);
+}
+
+static void tags_and_paths_have_images_of_their_own(void **state) {
+        Fixture *fixture = *state;
+
+        assert_int_equal(symlink("root", scratch_path(&fixture->scratch, "link")), 0);
+        served(fixture, "root");
+        assert_int_equal(ask_with(fixture, "root", "another tag", "", STORE_ATTACH).state, ROOT_REFUSED);
+        assert_int_equal(ask_with(fixture, "link", TAG, "", STORE_ATTACH).state, ROOT_REFUSED);
+        served(fixture, "link");
+}
+
+static void another_interpreter_than_the_one_that_asks_is_found_out(void **state) {
+        Fixture *fixture = *state;
+        Root *root = ask_with(fixture, "root", "another tag", fixture->executable, STORE_ATTACH).root;
+
+        turn_until(&fixture->loop, root->state == ROOT_FAILED);
+        assert_string_equal(root->reason, "the executable is another interpreter than the one that asked");
+}
+
+static void builders_that_go_wrong_cost_their_root_alone(void **state) {
+        static const struct {
+                const char *mode, *reason;
+        } cases[] = {
+                { "crash", "the builder was killed by signal 9" },
+                { "complain", "the builder exited with status 3: is wrong" },
+                { "rubbish", "the builder broke the protocol: not a message" },
+                { "give-up", "cannot do it" },
+                { "unsealed", "the builder's image is not sealed" },
+                { "elsewhere", "the builder's image is of another directory" },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                set_mode(fixture, cases[i].mode);
+                fails(fixture, cases[i].reason);
+        }
+        assert_int_equal(store_status(fixture->store)->builds_failed, ELEMENTSOF(cases));
+        set_mode(fixture, "good");
+        served(fixture, "root");
+}
+
+static void a_builder_that_hangs_is_killed(void **state) {
+        Fixture *fixture = *state;
+
+        fixture->config.build_timeout = 1;
+        set_mode(fixture, "hang");
+        fails(fixture, "the builder was not ready within 1 seconds");
+}
+
+static void dropping_stops_a_build(void **state) {
+        Fixture *fixture = *state;
+
+        set_mode(fixture, "hang");
+        assert_int_equal(ask(fixture).state, ROOT_BUILDING);
+        turn_until(&fixture->loop, list_entry(list_first(store_roots(fixture->store)), Root, link)->builder);
+        store_drop(fixture->store);
+        turn_until(&fixture->loop, queue_is_idle(fixture->queue));
+}
+
+static void a_failed_build_is_not_tried_again_at_once_but_by_another_interpreter(void **state) {
+        Fixture *fixture = *state;
+
+        set_mode(fixture, "give-up");
+        fails(fixture, "cannot do it");
+        set_mode(fixture, "good");
+        assert_int_equal(ask(fixture).state, ROOT_FAILED);
+        assert_string_equal(ask(fixture).reason, "cannot do it");
+        assert_int_equal(ask_with(fixture, "root", TAG, fixture->other, STORE_ATTACH).state, ROOT_BUILDING);
+}
+
+static void an_interpreter_that_is_not_trusted_is_not_run(void **state) {
+        Fixture *fixture = *state;
+        char expected[512];
+
+        assert_int_equal(chmod(fixture->executable, 0777), 0);
+        snprintf(expected, sizeof(expected),
+                 "the interpreter is not trusted to build as uid %u: %s is writable by others than its owner",
+                 (unsigned)geteuid(), fixture->executable);
+        fails(fixture, expected);
+        assert_int_equal(chmod(fixture->executable, 0755), 0);
+}
+
+static void what_does_not_execute_is_told(void **state) {
+        Fixture *fixture = *state;
+        char expected[512];
+
+        strcpy(fixture->executable, scratch_write(&fixture->scratch, "text", "#!/nowhere/python\n"));
+        assert_int_equal(chmod(fixture->executable, 0755), 0);
+        snprintf(expected, sizeof(expected), "cannot start %s: No such file or directory",
+                 fixture->executable);
+        fails(fixture, expected);
+}
+
+static void without_an_interpreter_nothing_is_remembered(void **state) {
+        Fixture *fixture = *state;
+        StoreAnswer answer = ask_with(fixture, "root", TAG, "", STORE_ATTACH);
+
+        assert_int_equal(answer.state, ROOT_REFUSED);
+        assert_null(answer.root);
+        assert_string_equal(answer.reason,
+                            "there is no image, and no interpreter was named to build one with");
+        assert_true(list_is_empty(store_roots(fixture->store)));
+}
+
+static void the_least_recently_attached_gives_way(void **state) {
+        Fixture *fixture = *state;
+        Root *first = served(fixture, "root");
+        uint64_t size = root_size(first);
+
+        served(fixture, "root2");
+        assert_int_equal(ask(fixture).root, first);
+        fixture->config.memory_max = 2 * size - 1;
+        store_make_room(fixture->store, NULL);
+        assert_int_equal(store_status(fixture->store)->memory, size);
+        assert_int_equal(ask(fixture).state, ROOT_SERVED);
+        assert_int_equal(list_entry(list_first(store_roots(fixture->store)), Root, link), first);
+        served(fixture, "root2"); /* and the new one is not the one to go */
+        assert_int_equal(store_status(fixture->store)->memory, size);
+}
+
+static void an_image_that_can_never_fit_is_refused(void **state) {
+        Fixture *fixture = *state;
+        Root *root;
+
+        fixture->config.memory_max = 50000;
+        set_mode(fixture, "large");
+        root = ask(fixture).root;
+        turn_until(&fixture->loop, root->state == ROOT_FAILED);
+        assert_non_null(strstr(root->reason, "is larger than MemoryMax= of 50000"));
+}
+
+static void a_root_that_cannot_be_watched_is_not_served(void **state) {
+        Fixture *fixture = *state;
+
+        watch_set_limit(fixture->watch, 1);
+        served(fixture, "root2");
+        ask(fixture);
+        turn_until(&fixture->loop, ask(fixture).state == ROOT_FAILED);
+        assert_string_equal(ask(fixture).reason, "the limit of 1 watched directories is reached");
+}
+
+static void on_settled(RootWaiter *waiter, bool served, const char *reason) {
+        Fixture *fixture = list_entry(waiter, Fixture, waiter);
+
+        fixture->settled++;
+        fixture->served = served;
+        snprintf(fixture->reason, sizeof(fixture->reason), "%s", reason);
+}
+
+static void on_progress(RootWaiter *waiter, uint32_t done, uint32_t total) {
+        (void)waiter;
+        (void)done;
+        (void)total;
+}
+
+static void who_waits_is_told_how_it_ended(void **state) {
+        static const struct {
+                const char *mode, *reason;
+        } cases[] = { { "give-up", "cannot do it" }, { "good", "" }, { "hang", "it was dropped" } };
+        Fixture *fixture = *state;
+
+        fixture->waiter = (RootWaiter){ .progress = on_progress, .settled = on_settled };
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Root *root;
+
+                set_mode(fixture, cases[i].mode);
+                root = ask_with(fixture, i == 2 ? "root2" : "root", TAG, fixture->executable, STORE_WARM)
+                               .root;
+                list_append(&root->waiters, &fixture->waiter.link);
+                if (i == 2)
+                        store_drop(fixture->store);
+                turn_until(&fixture->loop, fixture->settled == i + 1);
+                assert_int_equal(fixture->served, i == 1);
+                assert_string_equal(fixture->reason, cases[i].reason);
+                assert_true(list_is_empty(&fixture->waiter.link));
+        }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv) {
+        const struct CMUnitTest tests[] = {
+                TEST(a_root_is_built_when_asked_for_and_then_served),
+                TEST(a_root_that_is_asked_for_late_is_built_when_asked_for_again),
+                TEST(a_change_withdraws_the_image_at_once_and_another_is_built),
+                TEST(a_change_during_the_build_is_not_served),
+                TEST(a_root_that_is_another_directory_now_is_forgotten),
+                TEST(tags_and_paths_have_images_of_their_own),
+                TEST(another_interpreter_than_the_one_that_asks_is_found_out),
+                TEST(builders_that_go_wrong_cost_their_root_alone),
+                TEST(a_builder_that_hangs_is_killed),
+                TEST(dropping_stops_a_build),
+                TEST(a_failed_build_is_not_tried_again_at_once_but_by_another_interpreter),
+                TEST(an_interpreter_that_is_not_trusted_is_not_run),
+                TEST(what_does_not_execute_is_told),
+                TEST(without_an_interpreter_nothing_is_remembered),
+                TEST(the_least_recently_attached_gives_way),
+                TEST(an_image_that_can_never_fit_is_refused),
+                TEST(a_root_that_cannot_be_watched_is_not_served),
+                TEST(who_waits_is_told_how_it_ended),
+        };
+
+        if (argc > 1 && strstr(argv[argc - 1], "/shimport/builder.py"))
+                return build(argv[argc - 1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
