@@ -182,7 +182,10 @@ class Daemon:
         return self.start()
 
     def __exit__(self, *_):
-        self.stop()
+        """It must have lived until now, and end well."""
+        status = self.process.poll()
+        assert status is None, f"shimportd ended with {status}:\n{self.log()}"
+        assert self.stop() == 0, self.log()
 
     @property
     def pid(self):
@@ -198,6 +201,13 @@ class Daemon:
             with contextlib.suppress(FileNotFoundError):
                 links.append(os.readlink(f"/proc/{self.pid}/fd/{name}"))
         return sorted(links)
+
+    def assert_fds(self, expected, seconds=10):
+        """Waits for the descriptors to be what they were before, and shows the difference otherwise."""
+        deadline = time.monotonic() + seconds
+        while self.fds() != expected and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert self.fds() == expected
 
     def env(self, **changes):
         return environment(**{"SHIMPORT_SOCKET": self.socket, **changes})
@@ -300,9 +310,12 @@ def stdlib_names(interpreter, everything=False):
 
 
 def user_may_run(interpreter, uid):
-    """Whether another user can run the interpreter: not where it lives in somebody's private home."""
-    command = ["setpriv", f"--reuid={uid}", "--clear-groups", interpreter.executable, "-c", "import json"]
-    return os.geteuid() == 0 and run(command).returncode == 0
+    """Whether another user can run the interpreter, and that very one: not where it lives in a private home."""
+    if os.geteuid() != 0:
+        return False
+    ask = [interpreter.executable, "-c", "import json; print(json.__file__)"]
+    theirs = run(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *ask])
+    return theirs.returncode == 0 and theirs.stdout == run(ask).stdout
 
 
 def mode_of(path):

@@ -104,7 +104,8 @@ def test_importing_pure_modules_is_only_memory_and_execution(pair, tmp_path):
     script = tmp_path / "marked.py"
     script.write_text("import random, socket, datetime, decimal, locale, struct\n" + extensions + MARKED)
     trace = tmp_path / "trace"
-    command = ["strace", "-f", "-o", trace, pair.shim, script, names]
+    # Isolated: the directory of the script is a path entry like any other, but of no image at the first time.
+    command = ["strace", "-f", "-o", trace, pair.shim, "-I", script, names]
     harness.run(command, env=pair.daemon.env(), check=True)
     calls, module = {}, None
     for line in trace.read_text(errors="replace").splitlines():

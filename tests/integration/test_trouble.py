@@ -226,7 +226,7 @@ def test_daemon_of_another_user_is_not_spoken_to(one_pair):
     with harness.public_directory() as directory:
         (directory / "daemon").mkdir()
         os.chown(directory / "daemon", 65534, 65534)
-        other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", f"HOME={directory}"]
         with harness.Daemon(directory / "daemon", prefix=other) as daemon:
             daemon.socket.chmod(0o777)
             status = one_pair.status(code=CODE, env=daemon.env())
