@@ -55,7 +55,7 @@ def main():
         ["system calls", calls["without"], calls["with"], f"{calls['with'] / calls['without']:.2f}"],
     ]
     print(f"\n{measure.table(['the standard library', 'without', 'with shimport', 'ratio'], rows)}\n")
-    print(f"The image holds {image['modules']} modules in {image['bytes_total'] / 2**20:.1f} MiB, once for all processes.")
+    print(f"The image holds {image['modules']} modules in {image['bytes'] / 2**20:.1f} MiB, once for all processes.")
     return 0 if status["served"] else 1
 
 
