@@ -231,15 +231,22 @@ bench:
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 CLIENTDIR = $(DESTDIR)$(PREFIX)/lib/shimport
 
+MANDIR = $(DESTDIR)$(PREFIX)/share/man
+UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/user
+MAN_PAGES = $(wildcard daemon/*.[0-9])
+
 install: build
-	install -d $(BINDIR) $(CLIENTDIR)
+	install -d $(BINDIR) $(CLIENTDIR) $(UNITDIR)
 	install -m 755 $(PROGRAMS) $(BINDIR)
 	rm -rf $(CLIENTDIR)/python
 	cp -a $(BUILD)/python $(CLIENTDIR)/python
 	chown -R -h 0:0 $(CLIENTDIR)/python 2>/dev/null || true
+	for page in $(MAN_PAGES); do install -D -m 644 -t $(MANDIR)/man$${page##*.} $$page; done
+	sed 's,^ExecStart=,&$(PREFIX)/bin/,' systemd/user/shimportd.service >$(UNITDIR)/shimportd.service
 
 uninstall:
-	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS)))
+	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(UNITDIR)/shimportd.service
+	for page in $(notdir $(MAN_PAGES)); do rm -f $(MANDIR)/man$${page##*.}/$$page; done
 	rm -rf $(CLIENTDIR)
 
 # ---------------------------------------------------------------------------------------------------------
