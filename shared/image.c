@@ -36,10 +36,8 @@ int image_open(const void *base, size_t size, Image *ret_image) {
         if (!table_fits(&image, &h->directories, h->directory_count, sizeof(ImageDirectory)) ||
             !table_fits(&image, &h->entries, h->entry_count, sizeof(ImageEntry)) ||
             !table_fits(&image, &h->buckets, h->bucket_count, sizeof(uint32_t)) ||
-            !table_fits(&image, &h->strings, 0, 0) ||
-            !table_fits(&image, &h->texts, 0, 0) ||
-            !table_fits(&image, &h->code, 0, 0) ||
-            !table_fits(&image, &h->frozen, 0, 0))
+            !table_fits(&image, &h->strings, 0, 0) || !table_fits(&image, &h->texts, 0, 0) ||
+            !table_fits(&image, &h->code, 0, 0) || !table_fits(&image, &h->frozen, 0, 0))
                 return IMAGE_E_TABLE;
 
         *ret_image = image;
@@ -62,7 +60,8 @@ const char *image_strerror(int error) {
 }
 
 const char *image_string(const Image *image, ImageString string, size_t *ret_length) {
-        const char *bytes = table_at(image, &image->header->strings, string.offset, (uint64_t)string.length + 1);
+        const char *bytes =
+                table_at(image, &image->header->strings, string.offset, (uint64_t)string.length + 1);
 
         if (!bytes || bytes[string.length] != '\0')
                 return NULL;
@@ -77,7 +76,8 @@ const ImageDirectory *image_directory(const Image *image, uint32_t number) {
 }
 
 const ImageEntry *image_entry(const Image *image, uint32_t number) {
-        return table_at(image, &image->header->entries, (uint64_t)number * sizeof(ImageEntry), sizeof(ImageEntry));
+        return table_at(image, &image->header->entries, (uint64_t)number * sizeof(ImageEntry),
+                        sizeof(ImageEntry));
 }
 
 /* FNV-1a with a seed and a final mix: short names, one multiplication a byte, and no need to be secret. */
@@ -96,8 +96,8 @@ uint32_t image_find(const Image *image, uint32_t directory, const char *name, si
         uint32_t at = (uint32_t)image_hash(image->header->hash_seed, directory, name, length) & mask;
 
         for (uint32_t probes = 0; probes <= mask; probes++, at = (at + 1) & mask) {
-                const uint32_t *bucket = table_at(image, &image->header->buckets, (uint64_t)at * sizeof(uint32_t),
-                                                  sizeof(uint32_t));
+                const uint32_t *bucket = table_at(image, &image->header->buckets,
+                                                  (uint64_t)at * sizeof(uint32_t), sizeof(uint32_t));
                 const ImageEntry *entry;
                 const char *bytes;
                 size_t bytes_length;

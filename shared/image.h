@@ -97,12 +97,12 @@ typedef struct ImageEntry {
         uint8_t kind;       /* ImageKind */
         uint8_t flags;      /* IMAGE_ENTRY_* */
         uint8_t reserved[6];
-        uint64_t code_offset; /* from the start of `code` */
-        uint64_t code_size;   /* 0: none */
+        uint64_t code_offset;   /* from the start of `code` */
+        uint64_t code_size;     /* 0: none */
         uint64_t frozen_offset; /* from the start of `frozen` */
         uint64_t frozen_size;   /* 0: none */
-        uint64_t file_size;   /* of the file as it was read, for validation by stat */
-        uint64_t file_mtime;  /* nanoseconds since the epoch */
+        uint64_t file_size;     /* of the file as it was read, for validation by stat */
+        uint64_t file_mtime;    /* nanoseconds since the epoch */
         uint64_t file_ino;
 } ImageEntry;
 

@@ -251,9 +251,12 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 ImageTable *table;
                 Buffer *buffer;
         } parts[] = {
-                { &header.directories, &writer->directories }, { &header.entries, &writer->entries },
-                { &header.buckets, &buckets },                 { &header.strings, &writer->strings },
-                { &header.texts, &writer->texts },             { &header.code, &writer->code },
+                { &header.directories, &writer->directories },
+                { &header.entries, &writer->entries },
+                { &header.buckets, &buckets },
+                { &header.strings, &writer->strings },
+                { &header.texts, &writer->texts },
+                { &header.code, &writer->code },
                 { &header.frozen, &writer->frozen },
         };
         uint64_t offset = sizeof(header);

@@ -8,10 +8,10 @@
 
 #include "syscalls.h"
 
-#define NEGATED(call)                          \
-        ({                                     \
-                __auto_type result = (call);   \
-                result < 0 ? -errno : result;  \
+#define NEGATED(call)                         \
+        ({                                    \
+                __auto_type result = (call);  \
+                result < 0 ? -errno : result; \
         })
 
 int syscalls_close(int fd) {

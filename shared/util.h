@@ -15,11 +15,11 @@
 #define ELEMENTSOF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Hand over what a cleanup attribute would free. */
-#define steal_pointer(pointer)                \
-        ({                                    \
+#define steal_pointer(pointer)                   \
+        ({                                       \
                 __auto_type stolen = *(pointer); \
-                *(pointer) = NULL;            \
-                stolen;                       \
+                *(pointer) = NULL;               \
+                stolen;                          \
         })
 
 static inline int steal_fd(int *fd) {

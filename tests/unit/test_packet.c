@@ -88,11 +88,14 @@ static void a_packet_cut_short_closes_its_descriptors(void **state) {
         union {
                 struct cmsghdr header;
                 uint8_t bytes[CMSG_SPACE(sizeof(int))];
-        } control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+        } control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)),
+                                  .cmsg_level = SOL_SOCKET,
+                                  .cmsg_type = SCM_RIGHTS } };
         struct iovec iov = { .iov_base = data, .iov_len = PACKET_SIZE_MAX + 1 };
-        struct msghdr message = {
-                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)
-        };
+        struct msghdr message = { .msg_iov = &iov,
+                                  .msg_iovlen = 1,
+                                  .msg_control = control.bytes,
+                                  .msg_controllen = sizeof(control.bytes) };
 
         memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
         assert_int_equal(sendmsg(fixture->pair[0], &message, 0), PACKET_SIZE_MAX + 1);
@@ -183,7 +186,8 @@ static void the_environment_names_the_socket(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_packet_arrives_whole_with_its_descriptors, setup, teardown),
-                cmocka_unit_test_setup_teardown(the_longest_packet_arrives_and_a_longer_one_is_refused, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_longest_packet_arrives_and_a_longer_one_is_refused, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(a_packet_cut_short_closes_its_descriptors, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_ended_peer_and_silence_are_told_apart, setup, teardown),
                 cmocka_unit_test(a_sealed_memfd_cannot_change),
