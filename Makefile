@@ -46,11 +46,11 @@ DAEMON_SOURCES = $(filter-out daemon/main.c $(CTL_SOURCES),$(wildcard daemon/*.c
 
 # What each extension is made of. A missing file shows only when the extension is loaded.
 EXTENSION_SHARED = $(addprefix shared/,image.c memfd.c packet.c syscalls.c)
-CLIENT_SOURCES = $(addprefix client/,attach.c finder.c loader.c module.c place.c root.c sitecustomize.c spec.c stock.c \
-        tag.c) $(EXTENSION_SHARED) shared/endpoint.c
+CLIENT_SOURCES = $(addprefix client/,arena.c attach.c code.c facts.c finder.c loader.c module.c place.c root.c \
+        sitecustomize.c spec.c stock.c tag.c texts.c thaw.c thaw_external.c) $(EXTENSION_SHARED) shared/endpoint.c
 CLIENT_PROTO = shimport
-BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c tag.c writer.c) \
-        $(EXTENSION_SHARED) shared/image_writer.c
+BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c facts.c freeze.c freeze_external.c freeze_sets.c freeze_stays.c \
+        freeze_texts.c freezer.c tag.c words.c writer.c) $(EXTENSION_SHARED) shared/image_writer.c
 BUILDER_PROTO = builder
 
 PACKAGE_SOURCES = $(wildcard client/shimport/*.py)
@@ -107,7 +107,7 @@ programs: $(PROGRAMS)
 package: $(PACKAGE)
 
 # ---------------------------------------------------------------------------------------------------------
-# The daemon's side
+# The daemon's side. What is linked depends on this file, so that taking a source off a list is noticed.
 
 $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto
 	@mkdir -p $(@D)
@@ -123,15 +123,15 @@ $(OBJ)/%.o: %.c | $(GEN_HEADERS)
 
 $(BUILD)/libshared.a: $(SHARED_SOURCES:%.c=$(OBJ)/%.o) $(GEN_SOURCES:$(GEN)/%.c=$(OBJ)/gen/%.o)
 $(BUILD)/libdaemon.a: $(DAEMON_SOURCES:%.c=$(OBJ)/%.o)
-$(LIBRARIES):
+$(LIBRARIES): Makefile
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) rcs $@ $(filter %.o,$^)
 
 $(BUILD)/bin/shimportd: $(OBJ)/daemon/main.o $(LIBRARIES)
 $(BUILD)/bin/shimportctl: $(CTL_SOURCES:%.c=$(OBJ)/%.o) $(LIBRARIES)
-$(PROGRAMS):
+$(PROGRAMS): Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS)
 
 $(BUILD)/tests/%: $(OBJ)/tests/unit/%.o $(LIBRARIES)
 	@mkdir -p $(@D)
@@ -160,6 +160,7 @@ BUILDER = $(BUILD)/python/_shimport_build.$(SOABI).so
 RUN = $(BUILD)/python/run/sitecustomize.$(SOABI).so
 
 extension: $(EXTENSION) $(BUILDER) $(RUN)
+	@:
 
 $(EXTENSION_OBJ)/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
@@ -171,9 +172,9 @@ $(EXTENSION_OBJ)/%.o: %.c | $(GEN_HEADERS)
 
 $(EXTENSION): $(CLIENT_SOURCES:%.c=$(EXTENSION_OBJ)/%.o) $(CLIENT_PROTO:%=$(EXTENSION_OBJ)/gen/%.pb-c.o)
 $(BUILDER): $(BUILDER_SOURCES:%.c=$(EXTENSION_OBJ)/%.o) $(BUILDER_PROTO:%=$(EXTENSION_OBJ)/gen/%.pb-c.o)
-$(EXTENSION) $(BUILDER):
+$(EXTENSION) $(BUILDER): Makefile
 	@mkdir -p $(@D)
-	$(CC) -shared $(ALL_LDFLAGS) -Wl,-z,now -o $@ $^ $(CLIENT_LIBS)
+	$(CC) -shared $(ALL_LDFLAGS) -Wl,-z,now -o $@ $(filter %.o,$^) $(CLIENT_LIBS)
 
 $(RUN): | $(EXTENSION)
 	@mkdir -p $(@D)

@@ -92,9 +92,12 @@ static void root_accept(AttachRoot *root, const AttachRequest *request, int fd) 
 
         r = memfd_check(fd, sizeof(ImageHeader), &info);
         if (r != 0)
-                return root_refuse(root, r == MEMFD_E_UNSEALED ? "it is not sealed" : r == MEMFD_E_SIZE ? "it is too small" : strerror(-r));
+                return root_refuse(root, r == MEMFD_E_UNSEALED ? "it is not sealed"
+                                         : r == MEMFD_E_SIZE   ? "it is too small"
+                                                               : strerror(-r));
         if (info.owner != 0 && info.owner != geteuid() && info.owner != root->owner)
-                return root_refuse(root, "its owner is neither root, nor this user, nor the directory's owner");
+                return root_refuse(root,
+                                   "its owner is neither root, nor this user, nor the directory's owner");
         r = memfd_map(fd, info.size, &base);
         if (r < 0)
                 return root_refuse(root, strerror(-r));
@@ -103,8 +106,8 @@ static void root_accept(AttachRoot *root, const AttachRequest *request, int fd) 
                 root_refuse(root, image_strerror(r));
         } else if (image.header->root_dev != root->dev || image.header->root_ino != root->ino) {
                 root_refuse(root, "it is of another directory");
-        } else if (!(tag = image_string(&image, image.header->tag, &length)) || length != request->tag_length ||
-                   memcmp(tag, request->tag, length) != 0) {
+        } else if (!(tag = image_string(&image, image.header->tag, &length)) ||
+                   length != request->tag_length || memcmp(tag, request->tag, length) != 0) {
                 root_refuse(root, "it is of another interpreter");
         } else {
                 root->image = image;
@@ -114,7 +117,8 @@ static void root_accept(AttachRoot *root, const AttachRequest *request, int fd) 
         munmap((void *)base, info.size);
 }
 
-static int request_send(int socket, const AttachRequest *request, AttachRoot *roots, size_t n_roots, uint64_t deadline) {
+static int request_send(int socket, const AttachRequest *request, AttachRoot *roots, size_t n_roots,
+                        uint64_t deadline) {
         Shimport__Interpreter interpreter = SHIMPORT__INTERPRETER__INIT;
         Shimport__Attach attach = SHIMPORT__ATTACH__INIT;
         Shimport__Request message = SHIMPORT__REQUEST__INIT;
@@ -125,7 +129,8 @@ static int request_send(int socket, const AttachRequest *request, AttachRoot *ro
         int r;
 
         interpreter.tag = (ProtobufCBinaryData){ request->tag_length, (uint8_t *)request->tag };
-        interpreter.executable = (ProtobufCBinaryData){ strlen(request->executable), (uint8_t *)request->executable };
+        interpreter.executable =
+                (ProtobufCBinaryData){ strlen(request->executable), (uint8_t *)request->executable };
         interpreter.options = (ProtobufCBinaryData){ strlen(request->options), (uint8_t *)request->options };
         for (size_t i = 0; i < n_roots; i++) {
                 shimport__root__init(&entries[i]);

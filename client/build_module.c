@@ -5,6 +5,7 @@
 #include <Python.h>
 
 #include "channel.h"
+#include "freezer.h"
 #include "image.h"
 #include "tag.h"
 #include "writer.h"
@@ -29,10 +30,8 @@ static int build_exec(PyObject *module) {
                 const char *name;
                 long value;
         } kinds[] = {
-                { "KIND_STOCK", IMAGE_KIND_STOCK },
-                { "KIND_SOURCE", IMAGE_KIND_SOURCE },
-                { "KIND_SOURCELESS", IMAGE_KIND_SOURCELESS },
-                { "KIND_EXTENSION", IMAGE_KIND_EXTENSION },
+                { "KIND_STOCK", IMAGE_KIND_STOCK },           { "KIND_SOURCE", IMAGE_KIND_SOURCE },
+                { "KIND_SOURCELESS", IMAGE_KIND_SOURCELESS }, { "KIND_EXTENSION", IMAGE_KIND_EXTENSION },
                 { "KIND_NAMESPACE", IMAGE_KIND_NAMESPACE },
         };
 
@@ -40,6 +39,8 @@ static int build_exec(PyObject *module) {
                 if (PyModule_AddIntConstant(module, kinds[i].name, kinds[i].value) < 0)
                         return -1;
         if (add_type(module, "Channel", channel_type_new(module)) < 0)
+                return -1;
+        if (add_type(module, "Freezer", freezer_type_new(module)) < 0)
                 return -1;
         return add_type(module, "ImageWriter", writer_type_new(module));
 }

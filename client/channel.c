@@ -11,8 +11,7 @@
 #include "util.h"
 
 typedef struct Channel {
-        PyObject_HEAD
-        int fd; /* owned */
+        PyObject_HEAD int fd; /* owned */
 } Channel;
 
 static PyObject *raise_errno(int r) {
@@ -62,10 +61,8 @@ static int channel_recv(Channel *self, Packet *packet, Shimport__ToBuilder **ret
         int r;
 
         do {
-                Py_BEGIN_ALLOW_THREADS
-                r = syscalls_poll(self->fd, POLLIN, -1);
-                Py_END_ALLOW_THREADS
-                r = r >= 0 ? packet_recv(self->fd, packet) : r;
+                Py_BEGIN_ALLOW_THREADS r = syscalls_poll(self->fd, POLLIN, -1);
+                Py_END_ALLOW_THREADS r = r >= 0 ? packet_recv(self->fd, packet) : r;
         } while (r == -EAGAIN || r == -EINTR);
         if (r != 0) {
                 raise_errno(r < 0 ? r : -ECONNRESET);
@@ -80,8 +77,9 @@ static int channel_recv(Channel *self, Packet *packet, Shimport__ToBuilder **ret
         return 0;
 }
 
-PyDoc_STRVAR(job_doc, "job()\n--\n\n"
-                      "Wait for the job: (path as bytes, descriptor of the root, generation, shared, max_entries).");
+PyDoc_STRVAR(job_doc,
+             "job()\n--\n\n"
+             "Wait for the job: (path as bytes, descriptor of the root, generation, shared, max_entries).");
 
 static PyObject *channel_job(PyObject *self, PyObject *args) {
         Shimport__ToBuilder *message = NULL;
@@ -98,8 +96,8 @@ static PyObject *channel_job(PyObject *self, PyObject *args) {
                 PyErr_SetString(PyExc_ValueError, "not a job with its root");
                 goto finish;
         }
-        job = Py_BuildValue("y#iKOI", message->job->path.data, (Py_ssize_t)message->job->path.len, packet->fds[0],
-                            (unsigned long long)message->job->generation,
+        job = Py_BuildValue("y#iKOI", message->job->path.data, (Py_ssize_t)message->job->path.len,
+                            packet->fds[0], (unsigned long long)message->job->generation,
                             message->job->shared ? Py_True : Py_False, message->job->max_entries);
         if (job)
                 packet->n_fds = 0; /* the caller's now */
@@ -111,9 +109,11 @@ finish:
         return job;
 }
 
-PyDoc_STRVAR(scan_doc, "scan(directories)\n--\n\n"
-                       "Have directories watched before they are listed: a list of (path as bytes, descriptor), at most\n"
-                       "SCAN_MAX. True if they all are.");
+PyDoc_STRVAR(
+        scan_doc,
+        "scan(directories)\n--\n\n"
+        "Have directories watched before they are listed: a list of (path as bytes, descriptor), at most\n"
+        "SCAN_MAX. True if they all are.");
 
 #define SCAN_MAX 200
 
@@ -202,7 +202,8 @@ PyObject *channel_type_new(PyObject *module) {
                 { 0 },
         };
         static PyType_Slot slots[] = {
-                { Py_tp_doc, (void *)"Channel(fd)\n--\n\nA builder's end of its socket; takes over the descriptor." },
+                { Py_tp_doc,
+                  (void *)"Channel(fd)\n--\n\nA builder's end of its socket; takes over the descriptor." },
                 { Py_tp_new, channel_new },
                 { Py_tp_dealloc, channel_dealloc },
                 { Py_tp_methods, methods },

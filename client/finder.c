@@ -32,8 +32,8 @@ static PyObject *package_locations(const Place *place, const char *file, size_t 
         return list;
 }
 
-static PyObject *entry_loader(ModuleState *state, Root *root, const ImageEntry *entry, uint32_t number, PyObject *name,
-                              PyObject *origin) {
+static PyObject *entry_loader(ModuleState *state, Root *root, const ImageEntry *entry, uint32_t number,
+                              PyObject *name, PyObject *origin) {
         switch (entry->kind) {
         case IMAGE_KIND_SOURCE:
                 return loader_new(state, root, number, name, origin);
@@ -75,7 +75,8 @@ static PyObject *entry_spec(ModuleState *state, const Place *place, const ImageE
                 goto finish;
         }
         origin = place_join(place, file, length);
-        locations = entry->flags & IMAGE_ENTRY_PACKAGE ? package_locations(place, file, length) : Py_NewRef(Py_None);
+        locations = entry->flags & IMAGE_ENTRY_PACKAGE ? package_locations(place, file, length)
+                                                       : Py_NewRef(Py_None);
         if (!origin || !locations)
                 goto finish;
         loader = entry_loader(state, place->root, entry, number, name, origin);
@@ -116,7 +117,8 @@ static const char *name_tail(PyObject *name, size_t *ret_length) {
         return bytes;
 }
 
-static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name, PyObject *target) {
+static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
+                               PyObject *target) {
         const Image *image = &place->root->image;
         const ImageDirectory *directory = image_directory(image, place->number);
         const ImageEntry *entry;
@@ -177,7 +179,8 @@ static PyObject *finder_class(PyObject *self, void *closure) {
 PyTypeObject *finder_type_new(ModuleState *state) {
         static PyMethodDef methods[] = {
                 { "find_spec", (PyCFunction)(void (*)(void))finder_find_spec, METH_VARARGS | METH_KEYWORDS,
-                  "Try to find a spec for the specified module.\n\nReturns the matching spec, or None if not found." },
+                  "Try to find a spec for the specified module.\n\nReturns the matching spec, or None if not "
+                  "found." },
                 { "__reduce_ex__", finder_reduce, METH_O, NULL },
                 { 0 },
         };
@@ -186,13 +189,14 @@ PyTypeObject *finder_type_new(ModuleState *state) {
                 { 0 },
         };
 
-        return place_subtype_new(state->module, state->stock_finder, "_frozen_importlib_external.FileFinder", methods,
-                                 getsets, &state->finder_slot);
+        return place_subtype_new(state->module, state->stock_finder, "_frozen_importlib_external.FileFinder",
+                                 methods, getsets, &state->finder_slot);
 }
 
 /* FileFinder(path, *loader_details), with a place. */
 static PyObject *finder_new(ModuleState *state, Root *root, uint32_t directory, PyObject *path) {
-        PyObject *self = NULL, *init = NULL, *args = NULL, *result = NULL, *own = NULL, *prefix = NULL, *place = NULL;
+        PyObject *self = NULL, *init = NULL, *args = NULL, *result = NULL, *own = NULL, *prefix = NULL,
+                 *place = NULL;
         Py_ssize_t n = PyTuple_GET_SIZE(state->loader_details);
         bool done = false;
 
@@ -231,8 +235,7 @@ finish:
 /* ---- the path hook ---- */
 
 typedef struct Hook {
-        PyObject_HEAD
-        PyObject *module;
+        PyObject_HEAD PyObject *module;
 } Hook;
 
 /* The finder for a path, or NULL, without an exception if the path is not ours. */

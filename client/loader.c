@@ -2,8 +2,7 @@
 
 #include "loader.h"
 
-#include <marshal.h>
-
+#include "code.h"
 #include "place.h"
 #include "stock.h"
 
@@ -15,46 +14,15 @@ static PyObject *stock_get_code(ModuleState *state, PyObject *self, PyObject *na
         return code;
 }
 
-/*
- * The image's code with the module's file name in it, as _compile_bytecode() in _bootstrap_external.py leaves it.
- * Return: new, or NULL: without an exception if the image has no usable code.
- */
-static PyObject *code_unmarshal(ModuleState *state, const Image *image, const ImageEntry *entry, PyObject *path) {
-        size_t size;
-        const uint8_t *bytes = image_code(image, entry, &size);
-        PyObject *code, *result;
-
-        if (!bytes)
-                return NULL;
-        code = PyMarshal_ReadObjectFromString((const char *)bytes, (Py_ssize_t)size);
-        if (code && !PyCode_Check(code))
-                Py_CLEAR(code);
-        if (!code) {
-                if (!PyErr_ExceptionMatches(PyExc_MemoryError))
-                        PyErr_Clear();
-                return NULL;
-        }
-        if (PyUnicode_Compare(((PyCodeObject *)code)->co_filename, path) != 0) {
-                result = PyObject_CallFunctionObjArgs(state->fix_co_filename, code, path, NULL);
-                if (!result)
-                        Py_CLEAR(code);
-                Py_XDECREF(result);
-        }
-        state->counters.unmarshalled += code != NULL;
-        return code;
-}
-
 static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         ModuleState *state = state_of(self);
         PyObject *name = NULL, *path = NULL, *code = NULL;
-        const ImageEntry *entry;
         Place *place;
 
         if (!state)
                 return NULL;
         place = place_at(self, state->loader_slot);
-        entry = place ? image_entry(&place->root->image, place->number) : NULL;
-        if (!entry || !state->active || stock_is_patched(state))
+        if (!place || !state->active || stock_is_patched(state))
                 goto stock;
         /* A program may have given the loader another name or path, or ask for another module. */
         name = PyObject_GetAttr(self, state->names.name);
@@ -64,7 +32,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         if (!PyUnicode_CheckExact(name) || !PyUnicode_CheckExact(path) || !PyUnicode_CheckExact(fullname) ||
             (name != fullname && PyUnicode_Compare(name, fullname) != 0))
                 goto stock;
-        code = code_unmarshal(state, &place->root->image, entry, path);
+        code = code_load(state, place->root, place->number, path);
         if (code) {
                 place->root->served++;
                 state->counters.served++;
@@ -96,8 +64,7 @@ static PyObject *loader_class(PyObject *self, void *closure) {
 
 PyTypeObject *loader_type_new(ModuleState *state) {
         static PyMethodDef methods[] = {
-                { "get_code", loader_get_code, METH_O,
-                  "Concrete implementation of InspectLoader.get_code." },
+                { "get_code", loader_get_code, METH_O, "Concrete implementation of InspectLoader.get_code." },
                 { "__reduce_ex__", loader_reduce, METH_O, NULL },
                 { 0 },
         };
@@ -106,8 +73,9 @@ PyTypeObject *loader_type_new(ModuleState *state) {
                 { 0 },
         };
 
-        return place_subtype_new(state->module, state->stock_loader, "_frozen_importlib_external.SourceFileLoader",
-                                 methods, getsets, &state->loader_slot);
+        return place_subtype_new(state->module, state->stock_loader,
+                                 "_frozen_importlib_external.SourceFileLoader", methods, getsets,
+                                 &state->loader_slot);
 }
 
 PyObject *loader_new(ModuleState *state, Root *root, uint32_t entry, PyObject *name, PyObject *path) {

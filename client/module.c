@@ -41,7 +41,7 @@ void state_debug(const ModuleState *state, const char *format, ...) {
 /* ---- activation ---- */
 
 static int names_learn(Names *names) {
-#define X(name)                                              \
+#define X(name)                                                 \
         if (!(names->name = PyUnicode_InternFromString(#name))) \
                 return -1;
         NAMES(X)
@@ -70,7 +70,8 @@ static bool flag_is_set(const char *name) {
 static bool hash_pycs_are_default(void) {
         PyObject *imp = PyImport_ImportModule("_imp");
         PyObject *mode = imp ? PyObject_GetAttrString(imp, "check_hash_based_pycs") : NULL;
-        bool is_default = mode && PyUnicode_Check(mode) && PyUnicode_CompareWithASCIIString(mode, "default") == 0;
+        bool is_default =
+                mode && PyUnicode_Check(mode) && PyUnicode_CompareWithASCIIString(mode, "default") == 0;
 
         if (!mode)
                 PyErr_Clear();
@@ -169,7 +170,8 @@ static PyObject *module_activate(PyObject *module, PyObject *args) {
                 PyErr_Fetch(&type, &value, &traceback);
                 text = value ? PyObject_Str(value) : NULL;
                 bytes = text ? PyUnicode_AsUTF8(text) : NULL;
-                PyOS_snprintf(state->reason, sizeof(state->reason), "activation failed: %s", bytes ? bytes : "?");
+                PyOS_snprintf(state->reason, sizeof(state->reason), "activation failed: %s",
+                              bytes ? bytes : "?");
                 Py_XDECREF(text);
                 Py_XDECREF(type);
                 Py_XDECREF(value);
@@ -185,9 +187,9 @@ static PyObject *module_activate(PyObject *module, PyObject *args) {
 
 static const char *root_state_name(int state) {
         static const char *const names[] = {
-                [SHIMPORT__ROOT_STATE__UNKNOWN] = "unknown", [SHIMPORT__ROOT_STATE__SERVED] = "served",
+                [SHIMPORT__ROOT_STATE__UNKNOWN] = "unknown",   [SHIMPORT__ROOT_STATE__SERVED] = "served",
                 [SHIMPORT__ROOT_STATE__BUILDING] = "building", [SHIMPORT__ROOT_STATE__STALE] = "stale",
-                [SHIMPORT__ROOT_STATE__FAILED] = "failed", [SHIMPORT__ROOT_STATE__REFUSED] = "refused",
+                [SHIMPORT__ROOT_STATE__FAILED] = "failed",     [SHIMPORT__ROOT_STATE__REFUSED] = "refused",
                 [SHIMPORT__ROOT_STATE__SEEN] = "seen",
         };
 
@@ -199,13 +201,14 @@ static PyObject *roots_list(const ModuleState *state) {
 
         for (const Root *root = state->roots; list && root; root = root->next) {
                 PyObject *path = PyUnicode_DecodeFSDefault(root->path);
-                PyObject *item = path ? Py_BuildValue("{s:N,s:s,s:s,s:K,s:I,s:K,s:K}", "path", path, "state",
-                                                      root_state_name(root->state), "reason", root->reason,
-                                                      "generation", (unsigned long long)root->generation, "modules",
-                                                      root->image.base ? root->image.header->module_count : 0u,
-                                                      "bytes", (unsigned long long)root->image.size, "served",
-                                                      (unsigned long long)root->served)
-                                      : NULL;
+                PyObject *item =
+                        path ? Py_BuildValue("{s:N,s:s,s:s,s:K,s:I,s:K,s:K}", "path", path, "state",
+                                             root_state_name(root->state), "reason", root->reason,
+                                             "generation", (unsigned long long)root->generation, "modules",
+                                             root->image.base ? root->image.header->module_count : 0u,
+                                             "bytes", (unsigned long long)root->image.size, "served",
+                                             (unsigned long long)root->served)
+                             : NULL;
 
                 if (!item || PyList_Insert(list, 0, item) < 0)
                         Py_CLEAR(list);
@@ -214,9 +217,10 @@ static PyObject *roots_list(const ModuleState *state) {
         return list;
 }
 
-PyDoc_STRVAR(status_doc, "status()\n--\n\n"
-                         "What shimport does in this process, as a dict: active, reason (why not), socket, tag,\n"
-                         "roots (a list of dicts), and counts of served, fallback, stale, thawed, unmarshalled.");
+PyDoc_STRVAR(status_doc,
+             "status()\n--\n\n"
+             "What shimport does in this process, as a dict: active, reason (why not), socket, tag,\n"
+             "roots (a list of dicts), and counts of served, fallback, stale, thawed, unmarshalled.");
 
 static PyObject *module_status(PyObject *module, PyObject *args) {
         ModuleState *state = PyModule_GetState(module);
@@ -225,8 +229,9 @@ static PyObject *module_status(PyObject *module, PyObject *args) {
         (void)args;
         if (!roots)
                 return NULL;
-        return Py_BuildValue("{s:O,s:s,s:z,s:O,s:N,s:K,s:K,s:K,s:K,s:K}", "active", state->active ? Py_True : Py_False,
-                             "reason", state->reason, "socket", state->socket[0] ? state->socket : NULL, "tag",
+        return Py_BuildValue("{s:O,s:s,s:z,s:O,s:N,s:K,s:K,s:K,s:K,s:K}", "active",
+                             state->active ? Py_True : Py_False, "reason", state->reason, "socket",
+                             state->socket[0] ? state->socket : NULL, "tag",
                              state->tag ? state->tag : Py_None, "roots", roots, "served",
                              (unsigned long long)state->counters.served, "fallback",
                              (unsigned long long)state->counters.fallback, "stale",
@@ -247,9 +252,10 @@ static PyObject *module_tag(PyObject *module, PyObject *args) {
         return tag ? Py_BuildValue("Ns", tag, options) : NULL;
 }
 
-PyDoc_STRVAR(lookup_doc, "lookup(directory, name)\n--\n\n"
-                         "What an image says of a name in a directory: None if no root that was asked for holds the\n"
-                         "directory, else a dict with the root's path and state, and the entry's kind and reason.");
+PyDoc_STRVAR(lookup_doc,
+             "lookup(directory, name)\n--\n\n"
+             "What an image says of a name in a directory: None if no root that was asked for holds the\n"
+             "directory, else a dict with the root's path and state, and the entry's kind and reason.");
 
 static PyObject *module_lookup(PyObject *module, PyObject *args) {
         static const char *const kinds[] = { "stock", "source", "sourceless", "extension", "namespace" };
@@ -275,9 +281,9 @@ static PyObject *module_lookup(PyObject *module, PyObject *args) {
                 kind = entry->kind < ELEMENTSOF(kinds) ? kinds[entry->kind] : "unknown";
                 reason = image_string(&root->image, entry->reason, NULL);
         }
-        return Py_BuildValue("{s:s,s:s,s:s,s:K,s:s,s:z,s:O}", "root", root->path, "state", root_state_name(root->state),
-                             "root_reason", root->reason, "generation", (unsigned long long)root->generation, "kind",
-                             kind, "reason", reason, "code",
+        return Py_BuildValue("{s:s,s:s,s:s,s:K,s:s,s:z,s:O}", "root", root->path, "state",
+                             root_state_name(root->state), "root_reason", root->reason, "generation",
+                             (unsigned long long)root->generation, "kind", kind, "reason", reason, "code",
                              entry && (entry->code_size || entry->frozen_size) ? Py_True : Py_False);
 }
 

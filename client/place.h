@@ -13,10 +13,9 @@
 #include "state.h"
 
 typedef struct Place {
-        PyObject_HEAD
-        Root *root;       /* lives as long as the module, which whoever holds the place keeps alive */
-        uint32_t number;  /* of the directory or entry */
-        PyObject *prefix; /* a directory's: its path and a slash, str; otherwise NULL */
+        PyObject_HEAD Root *root; /* lives as long as the module, which whoever holds the place keeps alive */
+        uint32_t number;          /* of the directory or entry */
+        PyObject *prefix;         /* a directory's: its path and a slash, str; otherwise NULL */
 } Place;
 
 /* Return: the type, or NULL with an exception. */

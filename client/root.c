@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "code.h"
 #include "shimport.pb-c.h"
 #include "util.h"
 
@@ -79,12 +80,14 @@ void root_free_all(ModuleState *state) {
                 Root *root = state->roots;
 
                 state->roots = root->next;
+                root_code_free(root->code);
                 if (root->image.base)
                         munmap((void *)root->image.base, root->image.size);
                 free(root->path);
                 free(root->reason);
                 PyMem_Free(root);
         }
+        state->arena = arena_free(state->arena);
 }
 
 /* Asks for up to PACKET_ROOTS_MAX roots that are open, and keeps what comes of it. */
@@ -103,8 +106,7 @@ static int attach_batch(ModuleState *state, AttachRoot *roots, size_t n, bool la
                 return -1;
         request.tag_length = (size_t)length;
         if (!state->deaf) {
-                Py_BEGIN_ALLOW_THREADS
-                r = attach_run(&request, roots, n, state->socket);
+                Py_BEGIN_ALLOW_THREADS r = attach_run(&request, roots, n, state->socket);
                 Py_END_ALLOW_THREADS
         }
         if (r < 0) {

@@ -19,7 +19,9 @@ struct Root {
         int state; /* Shimport__RootState */
         uint64_t generation;
         char *reason;
-        Image image; /* base is NULL: stock */
+        Image image;           /* base is NULL: stock */
+        struct RootCode *code; /* what thawing keeps, see code.h; NULL until something is thawed */
+        bool unthawable;       /* in this interpreter */
         uint64_t served;
 };
 

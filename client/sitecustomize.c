@@ -44,15 +44,16 @@ static int path_move(PyObject *run_directory, PyObject *client_directory) {
 /* What the .pth line of `shimportctl enable` does, see shimport/describe.py. */
 static int load_and_activate(PyObject *client_directory) {
         PyObject *modules = PySys_GetObject("modules");
-        PyObject *bootstrap = NULL, *external = NULL, *path = NULL, *loader = NULL, *spec = NULL, *module = NULL,
-                 *done = NULL;
+        PyObject *bootstrap = NULL, *external = NULL, *path = NULL, *loader = NULL, *spec = NULL,
+                 *module = NULL, *done = NULL;
 
         if (modules && PyDict_Check(modules) && PyDict_GetItemString(modules, "_shimport"))
                 return 0; /* a .pth line came first */
         path = PyUnicode_FromFormat("%U/_shimport.%s.so", client_directory, SHIMPORT_SOABI);
         bootstrap = path ? PyImport_ImportModule("_frozen_importlib") : NULL;
         external = bootstrap ? PyImport_ImportModule("_frozen_importlib_external") : NULL;
-        loader = external ? PyObject_CallMethod(external, "ExtensionFileLoader", "sO", "_shimport", path) : NULL;
+        loader = external ? PyObject_CallMethod(external, "ExtensionFileLoader", "sO", "_shimport", path)
+                          : NULL;
         spec = loader ? PyObject_CallMethod(bootstrap, "spec_from_loader", "sO", "_shimport", loader) : NULL;
         module = spec ? PyObject_CallMethod(bootstrap, "_load", "O", spec) : NULL;
         done = module ? PyObject_CallMethod(module, "activate", NULL) : NULL;

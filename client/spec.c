@@ -7,10 +7,10 @@ static PyObject *own_value(const ModuleState *state, PyObject *attribute, PyObje
                            PyObject *origin, PyObject *cached, PyObject *locations) {
         const Names *names = &state->names;
 
-        return attribute == names->name     ? name
-               : attribute == names->loader ? loader
-               : attribute == names->origin ? origin
-               : attribute == names->_cached ? cached
+        return attribute == names->name                         ? name
+               : attribute == names->loader                     ? loader
+               : attribute == names->origin                     ? origin
+               : attribute == names->_cached                    ? cached
                : attribute == names->submodule_search_locations ? locations
                                                                 : NULL;
 }
@@ -73,7 +73,8 @@ PyObject *spec_new(ModuleState *state, PyObject *name, PyObject *loader, PyObjec
                 else if (value)
                         value = Py_NewRef(value);
                 else
-                        value = Py_XNewRef(own_value(state, shape->names[i], name, loader, origin, cached, locations));
+                        value = Py_XNewRef(
+                                own_value(state, shape->names[i], name, loader, origin, cached, locations));
                 r = value ? PyObject_GenericSetAttr(spec, shape->names[i], value) : -1;
                 Py_XDECREF(value);
                 if (r < 0)

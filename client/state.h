@@ -13,27 +13,28 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "arena.h"
 #include "attach.h"
 
 typedef struct Root Root;
 
 /* Attribute names, interned once. */
-#define NAMES(X)                                                                                                   \
-        X(name)                                                                                                    \
-        X(loader)                                                                                                  \
-        X(origin)                                                                                                  \
-        X(submodule_search_locations)                                                                              \
-        X(_cached)                                                                                                 \
-        X(path)                                                                                                    \
-        X(get_code)                                                                                                \
-        X(get_data)                                                                                                \
-        X(path_stats)                                                                                              \
-        X(source_to_code)                                                                                          \
-        X(find_spec)                                                                                               \
-        X(pycache_prefix)                                                                                          \
-        X(path_hooks)                                                                                              \
-        X(path_importer_cache)                                                                                     \
-        X(__dict__)                                                                                                \
+#define NAMES(X)                      \
+        X(name)                       \
+        X(loader)                     \
+        X(origin)                     \
+        X(submodule_search_locations) \
+        X(_cached)                    \
+        X(path)                       \
+        X(get_code)                   \
+        X(get_data)                   \
+        X(path_stats)                 \
+        X(source_to_code)             \
+        X(find_spec)                  \
+        X(pycache_prefix)             \
+        X(path_hooks)                 \
+        X(path_importer_cache)        \
+        X(__dict__)                   \
         X(__init__)
 
 typedef struct Names {
@@ -63,13 +64,13 @@ typedef struct ModuleState {
         Names names;
 
         /* From importlib. */
-        PyTypeObject *spec_type;            /* ModuleSpec */
-        PyTypeObject *stock_finder;         /* FileFinder */
-        PyTypeObject *stock_loader;         /* SourceFileLoader */
-        PyObject *sourceless_loader;        /* SourcelessFileLoader */
-        PyObject *extension_loader;         /* ExtensionFileLoader */
-        PyObject *loader_details;           /* what FileFinder() takes after the path, a tuple */
-        PyObject *fix_co_filename;          /* _imp._fix_co_filename */
+        PyTypeObject *spec_type;     /* ModuleSpec */
+        PyTypeObject *stock_finder;  /* FileFinder */
+        PyTypeObject *stock_loader;  /* SourceFileLoader */
+        PyObject *sourceless_loader; /* SourcelessFileLoader */
+        PyObject *extension_loader;  /* ExtensionFileLoader */
+        PyObject *loader_details;    /* what FileFinder() takes after the path, a tuple */
+        PyObject *fix_co_filename;   /* _imp._fix_co_filename */
         PyObject *stock_methods[STOCK_METHODS];
         SpecShape shape;
 
@@ -87,7 +88,8 @@ typedef struct ModuleState {
         bool active;
         bool deaf; /* the daemon failed us once: not asked again by this process */
         char reason[200];
-        Root *roots; /* those asked for, by whatever outcome */
+        Root *roots;  /* those asked for, by whatever outcome */
+        Arena *arena; /* of thawed code; NULL until there is some */
         Counters counters;
 } ModuleState;
 

@@ -13,8 +13,8 @@ typedef struct StockMethod {
 static void stock_methods(const ModuleState *state, StockMethod ret_methods[STOCK_METHODS]) {
         const Names *names = &state->names;
         const StockMethod methods[] = {
-                { state->stock_finder, names->find_spec },     { state->stock_loader, names->get_code },
-                { state->stock_loader, names->get_data },      { state->stock_loader, names->path_stats },
+                { state->stock_finder, names->find_spec },      { state->stock_loader, names->get_code },
+                { state->stock_loader, names->get_data },       { state->stock_loader, names->path_stats },
                 { state->stock_loader, names->source_to_code },
         };
 
@@ -65,8 +65,8 @@ int stock_learn(ModuleState *state) {
         state->fix_co_filename = PyObject_GetAttrString(imp, "_fix_co_filename");
         details = PyObject_CallMethod(external, "_get_supported_file_loaders", NULL);
         state->loader_details = details ? PySequence_Tuple(details) : NULL;
-        if (!state->stock_finder || !state->stock_loader || !state->sourceless_loader || !state->extension_loader ||
-            !state->fix_co_filename || !state->loader_details)
+        if (!state->stock_finder || !state->stock_loader || !state->sourceless_loader ||
+            !state->extension_loader || !state->fix_co_filename || !state->loader_details)
                 goto finish;
 
         stock_methods(state, methods);

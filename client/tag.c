@@ -75,7 +75,8 @@ static int build_id_visit(struct dl_phdr_info *info, size_t size, void *userdata
         for (int i = 0; i < info->dlpi_phnum; i++) {
                 const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 
-                holds |= segment->p_type == PT_LOAD && id->inside - (info->dlpi_addr + segment->p_vaddr) < segment->p_memsz;
+                holds |= segment->p_type == PT_LOAD &&
+                         id->inside - (info->dlpi_addr + segment->p_vaddr) < segment->p_memsz;
         }
         if (!holds)
                 return 0;
@@ -83,8 +84,8 @@ static int build_id_visit(struct dl_phdr_info *info, size_t size, void *userdata
                 const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 
                 if (segment->p_type == PT_NOTE && !id->hex[0])
-                        build_id_from_notes(id, (const uint8_t *)(info->dlpi_addr + segment->p_vaddr), segment->p_memsz,
-                                            segment->p_align);
+                        build_id_from_notes(id, (const uint8_t *)(info->dlpi_addr + segment->p_vaddr),
+                                            segment->p_memsz, segment->p_align);
         }
         return 1;
 }
@@ -133,14 +134,14 @@ PyObject *tag_new(const char **ret_options) {
         dl_iterate_phdr(build_id_visit, &id);
 
         /* The build's date and compiler stand in where the linker made no build-id. */
-        tag = PyUnicode_FromFormat("cpython %x compiled %x soabi %s magic %x opt %d ranges %d gil %d debug %d "
-                                   "sizes %zd.%zd.%zd.%zd.%zd.%zd build %s%s%s",
-                                   (unsigned)Py_Version, PY_VERSION_HEX, SHIMPORT_SOABI,
-                                   (unsigned)PyImport_GetMagicNumber(), (int)level, (int)ranges, TAG_GIL, TAG_DEBUG, PyCode_Type.tp_basicsize,
-                                   PyTuple_Type.tp_basicsize, PyUnicode_Type.tp_basicsize, PyLong_Type.tp_basicsize,
-                                   PyBytes_Type.tp_basicsize, PyFloat_Type.tp_basicsize,
-                                   id.hex[0] ? id.hex : Py_GetBuildInfo(), id.hex[0] ? "" : " ",
-                                   id.hex[0] ? "" : Py_GetCompiler());
+        tag = PyUnicode_FromFormat(
+                "cpython %x compiled %x soabi %s magic %x opt %d ranges %d gil %d debug %d "
+                "sizes %zd.%zd.%zd.%zd.%zd.%zd build %s%s%s",
+                (unsigned)Py_Version, PY_VERSION_HEX, SHIMPORT_SOABI, (unsigned)PyImport_GetMagicNumber(),
+                (int)level, (int)ranges, TAG_GIL, TAG_DEBUG, PyCode_Type.tp_basicsize,
+                PyTuple_Type.tp_basicsize, PyUnicode_Type.tp_basicsize, PyLong_Type.tp_basicsize,
+                PyBytes_Type.tp_basicsize, PyFloat_Type.tp_basicsize, id.hex[0] ? id.hex : Py_GetBuildInfo(),
+                id.hex[0] ? "" : " ", id.hex[0] ? "" : Py_GetCompiler());
         if (tag)
                 *ret_options = options[ranges][level > 2 ? 2 : level];
         return tag;

@@ -8,8 +8,7 @@
 #include "util.h"
 
 typedef struct Writer {
-        PyObject_HEAD
-        ImageWriter *writer;
+        PyObject_HEAD ImageWriter *writer;
 } Writer;
 
 static PyObject *raise_errno(int r) {
@@ -52,16 +51,18 @@ static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
 
         if (!PyArg_ParseTuple(args, "sp:add_directory", &path, &complete))
                 return NULL;
-        r = image_writer_add_directory(((Writer *)self)->writer, path, complete ? IMAGE_DIRECTORY_COMPLETE : 0, &number);
+        r = image_writer_add_directory(((Writer *)self)->writer, path,
+                                       complete ? IMAGE_DIRECTORY_COMPLETE : 0, &number);
         return r < 0 ? raise_errno(r) : PyLong_FromUnsignedLong(number);
 }
 
-PyDoc_STRVAR(add_entry_doc, "add_entry(directory, name, kind, *, file='', cached='', reason='', package=False,\n"
-                            "          child=None, code=b'', frozen=b'', stat=None)\n--\n\n"
-                            "Add what can be imported by a name; stat is (size, mtime in ns, inode).");
+PyDoc_STRVAR(add_entry_doc,
+             "add_entry(directory, name, kind, *, file='', cached='', reason='', package=False,\n"
+             "          child=None, code=b'', frozen=b'', stat=None)\n--\n\n"
+             "Add what can be imported by a name; stat is (size, mtime in ns, inode).");
 
 static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwargs) {
-        static char *keywords[] = { "directory", "name",   "kind", "file",   "cached", "reason",
+        static char *keywords[] = { "directory", "name",  "kind", "file",   "cached", "reason",
                                     "package",   "child", "code", "frozen", "stat",   NULL };
         ImageWriterEntry entry = { .file = "", .cached = "", .reason = "", .child = IMAGE_NONE };
         Py_buffer code = { 0 }, frozen = { 0 };
@@ -69,9 +70,9 @@ static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwar
         PyObject *child = Py_None, *stat = Py_None;
         int kind, package = 0, r = -1;
 
-        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*O:add_entry", keywords, &entry.directory,
-                                         &entry.name, &kind, &entry.file, &entry.cached, &entry.reason, &package,
-                                         &child, &code, &frozen, &stat))
+        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*O:add_entry", keywords,
+                                         &entry.directory, &entry.name, &kind, &entry.file, &entry.cached,
+                                         &entry.reason, &package, &child, &code, &frozen, &stat))
                 return NULL;
         if (stat != Py_None && !PyArg_ParseTuple(stat, "KKK", &size, &mtime, &ino))
                 goto finish;
@@ -100,7 +101,8 @@ finish:
         return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(set_texts_doc, "set_texts(texts, count)\n--\n\nSet the table of strings that the frozen blocks share.");
+PyDoc_STRVAR(set_texts_doc,
+             "set_texts(texts, count)\n--\n\nSet the table of strings that the frozen blocks share.");
 
 static PyObject *writer_set_texts(PyObject *self, PyObject *args) {
         const char *texts;
@@ -122,16 +124,15 @@ static PyObject *writer_seal(PyObject *self, PyObject *args) {
         ImageIdentity identity;
         int fd, r;
 
-        if (!PyArg_ParseTuple(args, "syKKKK:seal", &identity.tag, &identity.root_path, &generation, &dev, &ino, &seed))
+        if (!PyArg_ParseTuple(args, "syKKKK:seal", &identity.tag, &identity.root_path, &generation, &dev,
+                              &ino, &seed))
                 return NULL;
         identity.generation = generation;
         identity.root_dev = dev;
         identity.root_ino = ino;
         identity.hash_seed = seed;
-        Py_BEGIN_ALLOW_THREADS
-        r = image_writer_seal(((Writer *)self)->writer, &identity, &fd);
-        Py_END_ALLOW_THREADS
-        return r < 0 ? raise_errno(r) : PyLong_FromLong(fd);
+        Py_BEGIN_ALLOW_THREADS r = image_writer_seal(((Writer *)self)->writer, &identity, &fd);
+        Py_END_ALLOW_THREADS return r < 0 ? raise_errno(r) : PyLong_FromLong(fd);
 }
 
 PyObject *writer_type_new(PyObject *module) {
@@ -144,7 +145,8 @@ PyObject *writer_type_new(PyObject *module) {
                 { 0 },
         };
         static PyType_Slot slots[] = {
-                { Py_tp_doc, (void *)"ImageWriter()\n--\n\nCollects directories and entries, then seals an image." },
+                { Py_tp_doc,
+                  (void *)"ImageWriter()\n--\n\nCollects directories and entries, then seals an image." },
                 { Py_tp_new, writer_new },
                 { Py_tp_dealloc, writer_dealloc },
                 { Py_tp_methods, methods },

@@ -71,6 +71,7 @@ class Job:
         self.root_stat = os.fstat(self.root_fd)
         self.max_entries = limit or MAX_ENTRIES
         self.writer = build.ImageWriter()
+        self.freezer = build.Freezer()
         self.entries = 0
         self.directories = 0
         self.modules = 0
@@ -282,7 +283,9 @@ class Job:
             os.close(fd)
         if source.look(before) != source.look(after):
             raise LeftOut("it changed while it was read")
-        return {"code": data, "stat": source.look(after)}
+        frozen, declined = self.freezer.add(data)
+        self.declined += not frozen
+        return {"code": data, "frozen": frozen, "reason": declined, "stat": source.look(after)}
 
     def cached_code(self, where, file, source):
         """The marshalled code of a valid pyc (PEP 552), or None if stock would compile."""
@@ -358,6 +361,7 @@ def main():
         job = Job(channel)
         job.scan()
         job.add_files()
+        job.writer.set_texts(*job.freezer.texts())
         image = job.writer.seal(
             tag,
             os.fsencode(job.root),

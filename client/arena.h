@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_ARENA_H
+#define SHIMPORT_ARENA_H
+
+/*
+ * The arena: the memory that thawed objects live in.
+ *
+ * It only grows: what has been thawed lives as long as the process. It begins with small pages, asked for in
+ * growing batches, so that a process with a handful of modules pays for a handful of modules. A process that goes
+ * on gets huge pages, which cost one page fault each and are quicker to run from, where the kernel grants them.
+ * One thread: whoever holds the GIL.
+ */
+
+#include <stddef.h>
+
+typedef struct Arena Arena;
+
+/* Return: 0 or -ENOMEM. */
+int arena_new(Arena **ret_arena);
+
+/* Frees the record of the arena. Memory that was taken stays: objects in it are never given back. */
+Arena *arena_free(Arena *arena);
+
+static inline void arena_freep(Arena **arena) {
+        arena_free(*arena);
+}
+
+/**
+ * arena_take() - take memory
+ * @size:       bytes, a multiple of 8
+ *
+ * Return: the memory, aligned to 8 and of unknown content, or NULL if there is none.
+ */
+void *arena_take(Arena *arena, size_t size);
+
+/* Give back what was taken, if nothing was taken since; otherwise it stays taken. */
+void arena_untake(Arena *arena, void *memory, size_t size);
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_FACTS_H
+#define SHIMPORT_FACTS_H
+
+/*
+ * The facts of each minor version of CPython that freeze and thaw rest on: how its objects lie in memory, and
+ * what a fresh one holds. No other file tells versions apart.
+ *
+ * Three guards stand before them. The static asserts below compare them with the headers at compile time. The
+ * interpreter tag lets an image be thawed only where every layout is that of the builder. And facts_learn()
+ * compares them with the running interpreter, and asks it to make one object of each kind: whatever a field
+ * that has no name here holds in a fresh object, a thawed one holds too.
+ *
+ * Include this before <Python.h>: it asks for the interpreter's internal headers.
+ *
+ *      what a fresh object has             3.11      3.12      3.13      3.14      3.15
+ *      co_version, from a counter          -         hidden    yes       yes       yes
+ *      bytecode has its counters set       on use    yes       yes       yes       yes
+ *      those depend on the environment     -         -         -         -         yes
+ *      code watchers are told              -         yes       yes       yes       yes
+ *      interned strings of code            mortal    immortal  immortal  immortal  immortal
+ *      those are freed at the end          -         -         -         yes       yes
+ *      a tuple caches its hash             -         -         -         yes       yes
+ *      slices are constants                -         -         -         yes       yes
+ *
+ * Thawed objects are mortal everywhere, as fresh ones are, with the number of references that fresh ones would
+ * have, since marshal writes an object with one reference in another way than one with more. What keeps them is
+ * one reference to the module's code object, which is never given back.
+ */
+
+#define Py_BUILD_CORE_MODULE 1
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x03100000 && SIZEOF_VOID_P == 8 && \
+        PYLONG_BITS_IN_DIGIT == 30 && !defined(Py_GIL_DISABLED) && !defined(Py_TRACE_REFS)
+#define FACTS_KNOWN 1
+#else
+#define FACTS_KNOWN 0
+#endif
+
+#if FACTS_KNOWN
+
+#include "internal/pycore_code.h"
+#include "internal/pycore_gc.h"
+#include "internal/pycore_interp.h"
+#include "internal/pycore_unicodeobject.h"
+
+#define FACTS_IS(minor) (PY_MINOR_VERSION == (minor))
+#define FACTS_FROM(minor) (PY_MINOR_VERSION >= (minor))
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Layouts. */
+
+#define FACTS_CODE_SIZE offsetof(PyCodeObject, co_code_adaptive)
+#define FACTS_BYTES_SIZE offsetof(PyBytesObject, ob_sval)
+#define FACTS_TUPLE_SIZE offsetof(PyTupleObject, ob_item)
+
+#if FACTS_IS(11)
+#define FACTS_INT_SIZE offsetof(PyLongObject, ob_digit)
+_Static_assert(FACTS_CODE_SIZE == 184 && sizeof(PyASCIIObject) == 48 && FACTS_TUPLE_SIZE == 24, "3.11");
+_Static_assert(sizeof(PyCompactUnicodeObject) == 72, "3.11");
+#else
+#define FACTS_INT_SIZE offsetof(PyLongObject, long_value.ob_digit)
+_Static_assert(sizeof(PyASCIIObject) == 40 && sizeof(PyCompactUnicodeObject) == 56, "from 3.12");
+#endif
+#if FACTS_IS(12)
+_Static_assert(FACTS_CODE_SIZE == 192 && FACTS_TUPLE_SIZE == 24, "3.12");
+#elif FACTS_IS(13)
+_Static_assert(FACTS_CODE_SIZE == 200 && FACTS_TUPLE_SIZE == 24, "3.13");
+#elif FACTS_FROM(14)
+_Static_assert(FACTS_CODE_SIZE == 208 && FACTS_TUPLE_SIZE == 32, "3.14, 3.15");
+#endif
+
+/* The start of what a fresh code object leaves undefined: padding, or a field of free-threaded builds. */
+#if FACTS_FROM(14)
+#define FACTS_CODE_UNDEFINED offsetof(PyCodeObject, _co_unique_id)
+#else
+#define FACTS_CODE_UNDEFINED offsetof(PyCodeObject, _co_firsttraceable)
+#endif
+
+_Static_assert(FACTS_BYTES_SIZE == 32 && FACTS_INT_SIZE == 24 && sizeof(PyGC_Head) == 16, "all versions");
+_Static_assert(sizeof(PyFloatObject) == 24 && sizeof(PyComplexObject) == 32, "all versions");
+_Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(digit) == 4, "all versions");
+
+/*
+ * Whether strings may lie in memory that cannot be freed. The interpreter interns strings of its own accord, for
+ * ever from 3.12 on, and takes interned strings apart when it ends. A debug build frees them then; from 3.14 on
+ * every build does, except those that say they are statically allocated, see learn_string().
+ */
+#if defined(Py_DEBUG) && FACTS_FROM(12)
+#define FACTS_STRINGS_MAY_STAY 0
+#else
+#define FACTS_STRINGS_MAY_STAY 1
+#endif
+
+/* ------------------------------------------------------------------------------------------------------------
+ * What facts_learn() learns of the running interpreter. */
+
+typedef struct Facts {
+        /* Fresh objects, to be copied: without references, the bytecode, the characters. */
+        union {
+                PyCodeObject code;
+                uint8_t code_bytes[FACTS_CODE_SIZE];
+        };
+        PyASCIIObject ascii;
+        PyCompactUnicodeObject latin1, ucs2, ucs4;
+
+        int frame_specials;           /* words of a frame beside its locals and its stack */
+        uint32_t *next_version;       /* the counter for co_version, NULL where there is none */
+        const uint8_t *code_watchers; /* not 0: somebody is told of every new code object; NULL likewise */
+} Facts;
+
+/* Return: NULL, or why this interpreter cannot thaw, without an exception set. */
+const char *facts_learn(Facts *ret_facts);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Objects. */
+
+/* A tuple, beyond its items. */
+static inline void facts_tuple_init(PyTupleObject *tuple) {
+#if FACTS_FROM(14)
+        tuple->ob_hash = -1;
+#else
+        (void)tuple;
+#endif
+}
+
+/* An exact bytes object, beyond its bytes. */
+static inline void facts_bytes_init(PyBytesObject *bytes) {
+        _Py_COMP_DIAG_PUSH _Py_COMP_DIAG_IGNORE_DEPR_DECLS bytes->ob_shash = -1;
+        _Py_COMP_DIAG_POP
+}
+
+/* The digits of an int and how many, and whether it is negative. */
+static inline const digit *facts_int_digits(const PyLongObject *number, size_t *ret_n, bool *ret_negative) {
+#if FACTS_IS(11)
+        *ret_negative = Py_SIZE(number) < 0;
+        *ret_n = *ret_negative ? -Py_SIZE(number) : Py_SIZE(number);
+        return number->ob_digit;
+#else
+        *ret_negative = (number->long_value.lv_tag & 3) == 2;
+        *ret_n = number->long_value.lv_tag >> 3;
+        return number->long_value.ob_digit;
+#endif
+}
+
+/* Sets how many digits follow, and gives the place for them. */
+static inline digit *facts_int_init(PyLongObject *number, size_t n, bool negative) {
+#if FACTS_IS(11)
+        Py_SET_SIZE(number, negative ? -(Py_ssize_t)n : (Py_ssize_t)n);
+        return number->ob_digit;
+#else
+        number->long_value.lv_tag = n << 3 | (negative ? 2 : 0);
+        return number->long_value.ob_digit;
+#endif
+}
+
+/* Sets the head of an ASCII string, and gives the place for its characters and the NUL. */
+static inline char *facts_ascii_init(const Facts *facts, PyASCIIObject *string, Py_ssize_t length) {
+        memcpy(string, &facts->ascii, sizeof(*string));
+        Py_SET_REFCNT((PyObject *)string, 1);
+        string->length = length;
+        return (char *)(string + 1);
+}
+
+/* A string that can be freed, copied from one of the models. */
+static inline void facts_string_may_go(PyASCIIObject *string) {
+#if FACTS_FROM(14)
+        string->state.statically_allocated = 0;
+#else
+        (void)string;
+#endif
+}
+
+/* A string of four-byte characters, copied from facts->ucs4: before 3.12 it may double as a wchar_t string. */
+static inline void facts_ucs4_init(PyCompactUnicodeObject *string, Py_ssize_t length) {
+#if FACTS_IS(11)
+        if (string->_base.wstr) {
+                string->_base.wstr = (wchar_t *)(string + 1);
+                string->wstr_length = length;
+        }
+#else
+        (void)string;
+        (void)length;
+#endif
+}
+
+/* Interns as marshal interns a name. Takes a reference and gives another in its place. */
+static inline void facts_intern(PyObject **string) {
+#if FACTS_FROM(13)
+        _PyUnicode_InternImmortal(PyInterpreterState_Get(), string);
+#else
+        PyUnicode_InternInPlace(string);
+#endif
+}
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Code objects. */
+
+/*
+ * The fields that a code object has twice over: worked out from the others, which it has already, as the
+ * interpreter works them out. `kinds` says of each of its `n` names what it is: a local variable, which may be a
+ * cell too, a cell, or a free variable.
+ *
+ * Return: false if one is none of these, or free and something else: the interpreter relies on that.
+ */
+static inline bool facts_code_derive(const Facts *facts, PyCodeObject *code, const uint8_t *kinds,
+                                     Py_ssize_t n) {
+        int nlocals = 0, ncells = 0, nplaincells = 0, nfree = 0;
+
+        for (Py_ssize_t i = 0; i < n; i++) {
+                bool local = kinds[i] & CO_FAST_LOCAL, cell = kinds[i] & CO_FAST_CELL,
+                     free = kinds[i] & CO_FAST_FREE;
+
+                if (free == (local || cell))
+                        return false;
+                nlocals += local;
+                ncells += cell;
+                nplaincells += cell && !local;
+                nfree += free;
+        }
+        code->co_nlocalsplus = (int)n;
+        code->co_nlocals = nlocals;
+        code->co_ncellvars = ncells;
+        code->co_nfreevars = nfree;
+#if FACTS_IS(11)
+        (void)facts;
+        code->co_nplaincellvars = nplaincells;
+#else
+        (void)nplaincells;
+        code->co_framesize = (int)n + code->co_stacksize + facts->frame_specials;
+#endif
+        return true;
+}
+
+/* A number that no other code object of this process has: the specialiser tells functions apart by it. */
+static inline void facts_code_number(const Facts *facts, PyCodeObject *code) {
+#if FACTS_FROM(12)
+        code->co_version = *facts->next_version;
+        if (*facts->next_version != 0)
+                ++*facts->next_version;
+#else
+        (void)facts;
+        (void)code;
+#endif
+}
+
+/* Gives a code object the number of another: to compare the two. */
+static inline void facts_code_copy_number(PyCodeObject *code, const PyCodeObject *other) {
+#if FACTS_FROM(12)
+        code->co_version = other->co_version;
+#else
+        (void)code;
+        (void)other;
+#endif
+}
+
+/* Whether somebody wants to be told of each new code object: then it must be made by the interpreter. */
+static inline bool facts_code_is_watched(const Facts *facts) {
+        return facts->code_watchers && *facts->code_watchers != 0;
+}
+
+#endif
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_FREEZE_TEXTS_H
+#define SHIMPORT_FREEZE_TEXTS_H
+
+/*
+ * The table of texts as it is written: the strings that all blocks of an image share, each once. Texts are
+ * numbered in the order in which they come. The GIL is held; -ENOMEM comes with MemoryError.
+ */
+
+#include <Python.h>
+
+#include <stdint.h>
+
+typedef struct FreezeTexts FreezeTexts;
+
+/* Return: 0 or -ENOMEM. */
+int freeze_texts_new(FreezeTexts **ret_texts);
+FreezeTexts *freeze_texts_free(FreezeTexts *texts);
+
+/* The number of a string, which is exactly a str. Return: 0 or -ENOMEM. */
+int freeze_texts_number(FreezeTexts *texts, PyObject *string, uint32_t *ret_number);
+
+/* The table so far. Return: a new bytes object, or NULL with MemoryError. */
+PyObject *freeze_texts_table(const FreezeTexts *texts, uint32_t *ret_count);
+
+#endif
