@@ -205,14 +205,16 @@ deps:
 # ---------------------------------------------------------------------------------------------------------
 # To see, to test, to measure. A recipe that installs packages builds in a make of its own, started afterwards.
 
+BUILDING = @$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 demo:
 	$(call install_packages,$(PACKAGES_BUILD))
-	@$(MAKE) --no-print-directory build
+	$(BUILDING) build
 	@$(TEST_PYTHON) tests/demo.py
 
 check:
 	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
-	@$(MAKE) --no-print-directory build units
+	$(BUILDING) build units
 	@$(TEST_PYTHON) tests/run.py --units --integration
 
 check-units: units
@@ -224,7 +226,7 @@ check-matrix:
 
 bench:
 	$(call install_packages,$(PACKAGES_BUILD))
-	@$(MAKE) --no-print-directory build
+	$(BUILDING) build
 	@$(TEST_PYTHON) tests/bench/bench.py
 
 # ---------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def daemon(public):
 @pytest.fixture(scope="session")
 def pair(python, daemon, public):
     """Two virtual environments of the interpreter, and the images of its roots built."""
-    return harness.Pair(python, daemon, public / str(python)).warm()
+    return harness.Pair(python, daemon, public / str(python)).level().warm()
 
 
 @pytest.fixture
@@ -63,4 +63,4 @@ def one_python():
 
 @pytest.fixture(scope="session")
 def one_pair(one_python, daemon, public):
-    return harness.Pair(one_python, daemon, public / "one").warm()
+    return harness.Pair(one_python, daemon, public / "one").level().warm()

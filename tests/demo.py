@@ -8,10 +8,10 @@ Nothing stays behind: socket, virtual environments and images are in a temporary
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "bench"))
 
 import harness  # noqa: E402
-from bench import measure  # noqa: E402
+import measure  # noqa: E402
 
 PAIRS = 5
 

@@ -4,7 +4,9 @@ What the tests, the demo and the benchmarks share: interpreters, private daemons
 environments that are equal but for shimport. Nothing is mocked; what runs is what is installed.
 """
 
+import concurrent.futures
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -96,6 +98,23 @@ def run(command, env=None, check=False, timeout=PATIENCE, **options):
     if check and result.returncode != 0:
         raise AssertionError(f"{command} gave {result.returncode}\n{result.stdout}\n{result.stderr}")
     return result
+
+
+def shown(result):
+    """All that a process has shown of itself, as one text."""
+    return f"exit status {result.returncode}\n{result.stdout}\n--- stderr ---\n{result.stderr}"
+
+
+def assert_same(ours, stock):
+    """Two texts are equal; if not, the lines that differ are shown, long ones around where they do."""
+    if ours == stock:
+        return
+    lines = []
+    for one, other in itertools.zip_longest(stock.splitlines(), ours.splitlines(), fillvalue=""):
+        if one != other:
+            at = len(os.path.commonprefix([one, other]))
+            lines += [f"stock    ...{one[max(0, at - 80) : at + 160]}", f"shimport ...{other[max(0, at - 80) : at + 160]}"]
+    raise AssertionError("not the same:\n" + "\n".join(lines[:40]))
 
 
 def wait_until(condition, what, seconds=PATIENCE):
@@ -202,6 +221,13 @@ class Daemon:
                 links.append(os.readlink(f"/proc/{self.pid}/fd/{name}"))
         return sorted(links)
 
+    def settled_fds(self):
+        """Its descriptors once nothing is under way: no peer about to be closed, no builder."""
+        last = None
+        while last != (last := self.fds()):
+            time.sleep(0.3)
+        return last
+
     def assert_fds(self, expected, seconds=10):
         """Waits for the descriptors to be what they were before, and shows the difference otherwise."""
         deadline = time.monotonic() + seconds
@@ -258,6 +284,12 @@ class Pair:
         self.daemon.warm(self.shim)
         return self
 
+    def level(self):
+        """From 3.13 on, site imports a codec to read the first .pth file, anybody's: give stock one too."""
+        site = next(self.stock.parent.parent.glob("lib/python3*/site-packages"))
+        (site / "other.pth").write_text("# nothing\n")
+        return self
+
     def run_stock(self, *arguments, env=None, **options):
         return run([self.stock, *arguments], env=env or self.daemon.env(), **options)
 
@@ -265,12 +297,11 @@ class Pair:
         return run([self.shim, *arguments], env=env or self.daemon.env(), **options)
 
     def same(self, *arguments, **options):
-        """Runs both and asserts that no difference shows; returns what both gave."""
-        stock = self.run_stock(*arguments, **options)
-        shim = self.run_shim(*arguments, **options)
-        ours = [self.neutral(text) for text in (shim.stdout, shim.stderr)]
-        theirs = [self.neutral(text) for text in (stock.stdout, stock.stderr)]
-        assert (shim.returncode, *ours) == (stock.returncode, *theirs)
+        """Runs both, at once, and asserts that no difference shows; returns what stock gave."""
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            running = [pool.submit(run, *arguments, **options) for run in (self.run_stock, self.run_shim)]
+            stock, shim = (future.result() for future in running)
+        assert_same(self.neutral(shown(shim)), self.neutral(shown(stock)))
         return stock
 
     def neutral(self, text):
@@ -278,6 +309,7 @@ class Pair:
         for name in "ab":
             text = text.replace(str(self.directory / name), "VENV")
         text = re.sub(r"\b0x[0-9a-f]{6,}", "0x", text)
+        text = re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp", text)
         return text.replace("_shimport.SourceFileLoader", "_frozen_importlib_external.SourceFileLoader")
 
     def status(self, *flags, code="", env=None):

@@ -21,8 +21,8 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import harness  # noqa: E402
+import measure  # noqa: E402
 import wire  # noqa: E402
-from bench import measure  # noqa: E402
 
 PAIRS = int(os.environ.get("PAIRS") or 15)
 COLD_PAIRS = int(os.environ.get("COLD_PAIRS") or 5)
@@ -66,7 +66,7 @@ class Bench:
 
     def variants(self, name, text):
         """{"stock"|"shimport": (command, environment)} that run a script."""
-        path = self.directory / f"{name}.py"
+        path = self.directory / f"bench-{name}.py"  # no name that can be imported
         path.write_text(text)
         return {"stock": ([self.pair.stock, path], self.env), "shimport": ([self.pair.shim, path], self.env)}
 

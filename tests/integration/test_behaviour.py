@@ -57,15 +57,15 @@ CASES = {
         "import sys, json; first = json; del sys.modules['json']; import json; print(first is json, json.__file__)"
     ),
     "invalidate_caches": (
-        "import importlib, json, sys, os, tempfile\n"
+        "import importlib, json, sys, pathlib, tempfile\n"
         "importlib.invalidate_caches(); d = tempfile.mkdtemp(); sys.path.append(d)\n"
         "try: import fresh_module\n"
         "except ImportError as e: print(e)\n"
-        "open(os.path.join(d, 'fresh_module.py'), 'w').write('x = 1'); importlib.invalidate_caches()\n"
+        "pathlib.Path(d, 'fresh_module.py').write_text('x = 1'); importlib.invalidate_caches()\n"
         "import fresh_module; print(fresh_module.x)"
     ),
     "path that grows": (
-        "import sys, os, tempfile; d = tempfile.mkdtemp(); open(os.path.join(d, 'json.py'), 'w').write('mine = 1')\n"
+        "import sys, pathlib, tempfile; d = tempfile.mkdtemp(); pathlib.Path(d, 'json.py').write_text('mine = 1')\n"
         "sys.path.insert(0, d); import json; print(json.mine)"
     ),
     "path that changes": (
@@ -91,7 +91,7 @@ CASES = {
         "except ImportError as e: print(e)"
     ),
     "finder in front": (
-        "import sys\n"
+        "import sys, encodings.ascii\n"  # a debug build imports it when it loads its first extension
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None): print(name, path)\n"
         "sys.meta_path.insert(0, Finder()); import json.tool"
@@ -112,9 +112,9 @@ CASES = {
         "sys.modules['difflib'] = m; s.loader.exec_module(m); print(type(m).__name__); m.ndiff; print(type(m).__name__)"
     ),
     "modulefinder": (
-        "import modulefinder, tempfile, os\n"
-        "p = os.path.join(tempfile.mkdtemp(), 's.py'); open(p, 'w').write('import json, json.tool')\n"
-        "f = modulefinder.ModuleFinder(); f.run_script(p); print(f.modules['json'].__file__)"
+        "import modulefinder, tempfile, pathlib\n"
+        "p = pathlib.Path(tempfile.mkdtemp(), 's.py'); p.write_text('import json, string')\n"
+        "f = modulefinder.ModuleFinder(); f.run_script(str(p)); print(f.modules['json'].__file__)"
     ),
     "pickle of functions": "import pickle, argparse; print(pickle.loads(pickle.dumps(argparse.Namespace(a=1))))",
     "marshal and replace": (
@@ -141,10 +141,10 @@ CASES = {
         "sys.path.insert(0, p); import zipped; print(zipped.x, type(zipped.__loader__).__name__)"
     ),
     "namespace packages": (
-        "import sys, os, tempfile\n"
+        "import sys, os, pathlib, tempfile\n"
         "for n in 'ab':\n"
         "    d = tempfile.mkdtemp(); os.makedirs(os.path.join(d, 'spread', n)); sys.path.append(d)\n"
-        "    open(os.path.join(d, 'spread', n, '__init__.py'), 'w').write('x = %r' % n)\n"
+        "    pathlib.Path(d, 'spread', n, '__init__.py').write_text('x = %r' % n)\n"
         "import spread.a, spread.b; print(spread.a.x, spread.b.x, len(spread.__path__), spread.__file__,"
         "type(spread.__path__).__name__)"
     ),

@@ -193,7 +193,7 @@ def test_run_shows_nothing_of_itself(pair, tmp_path):
         env = pair.daemon.env(**changes)
         stock = harness.run([pair.interpreter.executable, "-c", code], env=env, check=True)
         ours = pair.daemon.ctl("run", "--", pair.interpreter.executable, "-c", code, env=env, check=True)
-        assert (ours.stdout, ours.stderr) == (stock.stdout, stock.stderr)
+        harness.assert_same(pair.neutral(harness.shown(ours)), pair.neutral(harness.shown(stock)))
 
 
 def test_run_starts_a_daemon_if_none_answers(one_pair, tmp_path):

@@ -73,7 +73,7 @@ def test_broken_packets_drop_that_peer_only(served):
     with daemon.connect() as bystander:
         before = images_of(bystander, described, paths)
         assert all(before)
-        open_before = daemon.fds()
+        open_before = daemon.settled_fds()
         for name, packet, n_fds in broken_packets(described, paths):
             log_before = len(daemon.log())
             with daemon.connect() as peer:
@@ -103,7 +103,7 @@ def test_descriptors_that_are_no_directories(served, tmp_path):
     (tmp_path / "file").write_text("")
     read, write = os.pipe()
     odd = [os.open(tmp_path / "file", os.O_RDONLY), read, write, os.memfd_create("x"), socket.socket().detach()]
-    open_before = daemon.fds()
+    open_before = daemon.settled_fds()
     for fd in odd:
         with daemon.connect() as peer:
             socket.send_fds(peer, [wire.attach(described, paths[:1])], [fd])
@@ -119,7 +119,7 @@ def test_descriptors_that_are_no_directories(served, tmp_path):
 
 def test_peers_that_come_and_go_leave_nothing(served):
     daemon, described, paths = served
-    open_before = daemon.fds()
+    open_before = daemon.settled_fds()
     for round in range(200):
         with daemon.connect() as peer:
             if round % 2:

@@ -163,24 +163,24 @@ def test_daemon_that_never_answers_costs_the_budget(pair, tmp_path):
         assert seconds(lambda: pair.run_shim("-c", code, env=env)) < 1.5
 
 
-def test_daemon_that_is_stopped(pair, make_daemon, tmp_path):
+def test_daemon_that_is_stopped(one_pair, make_daemon):
     daemon = make_daemon()
-    daemon.warm(pair.shim)
+    daemon.warm(one_pair.shim)
     os.kill(daemon.pid, signal.SIGSTOP)
     try:
         env = daemon.env()
-        stock = min(seconds(lambda: pair.run_stock("-c", CODE, env=env)) for _ in range(3))
-        pair.same("-c", CODE, env=env)
-        ours = min(seconds(lambda: pair.run_shim("-c", CODE, env=env)) for _ in range(3))
+        stock = min(seconds(lambda: one_pair.run_stock("-c", CODE, env=env)) for _ in range(3))
+        one_pair.same("-c", CODE, env=env)
+        ours = min(seconds(lambda: one_pair.run_shim("-c", CODE, env=env)) for _ in range(3))
         assert ours < stock + 0.5  # fifty milliseconds, and what a busy machine adds
         for _ in range(150):  # more than a listening socket queues
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
             with contextlib.suppress(BlockingIOError):
                 connection.connect(str(daemon.socket))
-        pair.same("-c", CODE, env=env)
+        one_pair.same("-c", CODE, env=env)
     finally:
         os.kill(daemon.pid, signal.SIGCONT)
-    harness.wait_until(lambda: pair.status(code=CODE, env=env)["served"] > 0, "the daemon to be back")
+    harness.wait_until(lambda: one_pair.status(code=CODE, env=env)["served"] > 0, "the daemon to be back")
 
 
 def test_daemon_absent(pair, tmp_path):
@@ -214,8 +214,7 @@ def test_socket_not_writable(one_pair):
         stock, shim = (
             harness.run([*other, python, "-c", CODE], env=daemon.env()) for python in (one_pair.stock, one_pair.shim)
         )
-        assert (shim.returncode, shim.stderr) == (0, "")
-        assert one_pair.neutral(shim.stdout) == one_pair.neutral(stock.stdout)
+        harness.assert_same(one_pair.neutral(harness.shown(shim)), one_pair.neutral(harness.shown(stock)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
@@ -234,9 +233,9 @@ def test_daemon_of_another_user_is_not_spoken_to(one_pair):
             assert status["served"] == 0
 
 
-def test_daemon_killed_between_attach_and_import(pair, make_daemon):
+def test_daemon_killed_between_attach_and_import(one_pair, make_daemon):
     daemon = make_daemon()
-    daemon.warm(pair.shim)
+    daemon.warm(one_pair.shim)
     code = f"""
 import os, signal, sys
 try:
@@ -248,11 +247,10 @@ importlib.invalidate_caches()
 import difflib, http.server
 print(json.dumps([1]), argparse.__spec__, difflib.__spec__, sys.modules["http.server"].__spec__)
 """
-    shim = pair.run_shim("-c", code, env=daemon.env(), check=True)
+    shim = one_pair.run_shim("-c", code, env=daemon.env(), check=True)
     assert daemon.process.wait(10) == -signal.SIGKILL
-    stock = pair.run_stock("-c", code, env=daemon.env(), check=True)
-    assert pair.neutral(shim.stdout) == pair.neutral(stock.stdout)
-    assert shim.stderr == ""
+    stock = one_pair.run_stock("-c", code, env=daemon.env(), check=True)
+    harness.assert_same(one_pair.neutral(harness.shown(shim)), one_pair.neutral(harness.shown(stock)))
 
 
 def test_daemon_stopped_and_started_between_imports(one_pair, make_daemon):
@@ -268,7 +266,7 @@ print(difflib.__spec__, argparse.__file__)
 """
     shim = one_pair.run_shim("-c", code, env=first.env(), check=True)
     assert shim.stderr == ""
-    assert first.stop() == 0
+    assert first.process.wait(harness.PATIENCE) == 0
     first.start()
     first.warm(one_pair.shim)
     assert one_pair.status(code="import argparse", env=first.env())["served"] > 0
@@ -286,7 +284,10 @@ def test_image_of_another_interpreter_is_refused(one_pair, tmp_path):
 
     def behave(connection):
         data, fds, _, _ = socket.recv_fds(connection, wire.PACKET_SIZE_MAX, 253)
-        asked = wire.fields(wire.fields(data)[wire.ATTACH][0])
+        request = wire.fields(data)
+        if wire.ATTACH not in request:
+            return
+        asked = wire.fields(request[wire.ATTACH][0])
         theirs = wire.field(1, wire.interpreter(other)) + b"".join(wire.field(2, root) for root in asked.get(2, []))
         with one_pair.daemon.connect() as real:
             socket.send_fds(real, [wire.request(wire.ATTACH, theirs)], fds)
@@ -311,6 +312,8 @@ def test_image_of_another_root_is_refused(one_pair, tmp_path):
 
     def behave(connection):
         data, fds, _, _ = socket.recv_fds(connection, wire.PACKET_SIZE_MAX, 253)
+        if wire.ATTACH not in wire.fields(data):
+            return
         with one_pair.daemon.connect() as real:
             socket.send_fds(real, [data], fds)
             reply, images, _, _ = socket.recv_fds(real, wire.PACKET_SIZE_MAX, 253)
@@ -352,7 +355,7 @@ def test_tag_that_the_executable_does_not_have_gets_no_image(one_pair):
         with one_pair.daemon.connect() as connection:
             state, reason, image = wire.ask_attach(connection, described, paths)[0]
             assert image is None
-            return state not in (wire.BUILDING, wire.UNKNOWN if hasattr(wire, "UNKNOWN") else 0) and reason
+            return state == wire.FAILED and reason
 
     assert harness.wait_until(ended, "the build to fail")
 
