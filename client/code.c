@@ -27,7 +27,7 @@ static int root_code_new(ModuleState *state, const Image *image, RootCode **ret_
         RootCode *code;
         int r;
 
-        if (PyInterpreterState_Get() != PyInterpreterState_Main() || thaw_supported())
+        if (state->unmarshal || PyInterpreterState_Get() != PyInterpreterState_Main() || thaw_supported())
                 return -ENOTSUP;
         if (!state->arena) {
                 r = arena_new(&state->arena);

@@ -291,13 +291,14 @@ static PyObject *module_lookup(PyObject *module, PyObject *args) {
 
 static int module_exec(PyObject *module) {
         ModuleState *state = PyModule_GetState(module);
-        const char *debug = getenv("SHIMPORT_DEBUG");
+        const char *debug = getenv("SHIMPORT_DEBUG"), *thaw = getenv("SHIMPORT_THAW");
 
         state->module = module;
         state->options = "";
         state->pid = getpid();
         state->debug = debug && *debug && strcmp(debug, "0") != 0;
         state->budget_ms = budget_from_environment();
+        state->unmarshal = thaw && strcmp(thaw, "0") == 0;
         PyOS_snprintf(state->reason, sizeof(state->reason), "not activated");
         if (names_learn(&state->names) < 0)
                 return -1;

@@ -80,6 +80,7 @@ typedef struct ModuleState {
         /* The conversation with the daemon. */
         PyObject *tag, *executable; /* str, bytes */
         const char *options;
+        bool unmarshal; /* SHIMPORT_THAW=0: to see what thawing brings */
         unsigned budget_ms;
         bool debug;
         char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];

@@ -47,6 +47,8 @@ int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *r
                 return r;
         file.owner = info.owner;
         file.image = (Image){ .base = base, .size = info.size };
+        /* The pages are in memory anyhow. Mapped here they count as shared from the first process on. */
+        (void)madvise((void *)base, info.size, MADV_POPULATE_READ);
         r = image_open(base, info.size, &file.image);
         if (r)
                 return refused(image_strerror(r), ret_reason);

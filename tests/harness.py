@@ -221,6 +221,9 @@ class Daemon:
                 links.append(os.readlink(f"/proc/{self.pid}/fd/{name}"))
         return sorted(links)
 
+    def children(self):
+        return pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+
     def settled_fds(self):
         """Its descriptors once nothing is under way: no peer about to be closed, no builder."""
         last = None
@@ -284,10 +287,14 @@ class Pair:
         self.daemon.warm(self.shim)
         return self
 
+    @staticmethod
+    def site(python):
+        """The site-packages of one of the two environments."""
+        return next(python.parent.parent.glob("lib/python3*/site-packages"))
+
     def level(self):
         """From 3.13 on, site imports a codec to read the first .pth file, anybody's: give stock one too."""
-        site = next(self.stock.parent.parent.glob("lib/python3*/site-packages"))
-        (site / "other.pth").write_text("# nothing\n")
+        (self.site(self.stock) / "other.pth").write_text("# nothing\n")
         return self
 
     def run_stock(self, *arguments, env=None, **options):

@@ -20,8 +20,10 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import floor  # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
+import steady_code  # noqa: E402
 import wire  # noqa: E402
 
 PAIRS = int(os.environ.get("PAIRS") or 15)
@@ -64,21 +66,53 @@ class Bench:
         chosen = os.environ.get("WORKLOADS", "").split()
         return {name: text for name, text in found.items() if not chosen or name in chosen}
 
-    def variants(self, name, text):
-        """{"stock"|"shimport": (command, environment)} that run a script."""
+    def script(self, name, text):
         path = self.directory / f"bench-{name}.py"  # no name that can be imported
         path.write_text(text)
+        return path
+
+    def variants(self, name, text):
+        """{"stock"|"shimport": (command, environment)} that run a script."""
+        path = self.script(name, text)
         return {"stock": ([self.pair.stock, path], self.env), "shimport": ([self.pair.shim, path], self.env)}
 
-    def measure(self, name, statements, pairs, before=lambda: None, kind="hot"):
+    def all_variants(self, name, statements):
+        """The same, and "marshal", from the image without thawing, and "floor", see floor.py."""
+        found = self.variants(name, measure.TIMED.format(statements))
+        found["marshal"] = (found["shimport"][0], dict(self.env, SHIMPORT_THAW="0"))
+        if name != "pass":
+            text = floor.prelude(self.pair.stock, statements, self.env) + measure.TIMED.format(statements)
+            found["floor"] = ([self.pair.stock, self.script(f"{name}-floor", text)], self.env)
+        return found
+
+    def measure(self, name, variants, pairs, before=lambda: None, kind="hot"):
         def progress(done):
             say(f"{self.interpreter}: {name}, {kind}: {done} of {pairs} pairs")
 
-        variants = self.variants(name, measure.TIMED.format(statements))
         runs = measure.run_in_turn(variants, pairs, before, progress)
         summaries = {variant: measure.summary(found) for variant, found in runs.items()}
         self.results["workloads"].setdefault(name, {})[kind] = {"pairs": pairs, **summaries}
         return summaries
+
+    def private_memory(self, name, statements):
+        """KiB of a process after a script, the least of three."""
+        variants = self.variants(f"{name}-memory", measure.MEMORY.format(statements))
+        found = {side: min(measure.private_memory(*command) for _ in range(3)) for side, command in variants.items()}
+        self.results["workloads"].setdefault(name, {})["private_kib"] = found
+        return found
+
+    def steady(self, pairs):
+        """{piece: {variant: summary}} of what runs after the imports, from modules that are served."""
+        name = "steady_code.py"
+        for side in (self.pair.stock, self.pair.shim):
+            (self.pair.site(side) / name).write_text((pathlib.Path(__file__).parent / name).read_text())
+            harness.run([side, "-c", "import steady_code"], check=True)  # so that both have their pycs
+        self.pair.warm()
+        found = {}
+        for piece in steady_code.PIECES:
+            text = "import steady_code\n" + measure.TIMED.format(f"steady_code.run({piece.__name__!r})")
+            found[piece.__name__] = self.measure(piece.__name__, self.variants(piece.__name__, text), pairs, kind="steady")
+        return found
 
     def attach_round_trip(self):
         """Microseconds, from connect() to the answer with its images, as a process makes it."""
@@ -129,6 +163,34 @@ def times_table(found):
     return measure.table(head, rows)
 
 
+def ratio(summaries, field, what, of="stock", variant="shimport"):
+    return summaries[variant][field][what] / summaries[of][field][what]
+
+
+def ratios_table(found):
+    """What each way of importing takes, in parts of stock's time; and of the floor's, for the imports alone."""
+    rows = []
+    for name, summaries in found.items():
+        for field, label in (("cpu", "user+sys"), ("inner", "imports alone")):
+            if name == "pass" and field == "inner":
+                continue
+            row = [f"{name}: {label}"]
+            for variant in ("marshal", "shimport", "floor"):
+                # The floor's process also makes its code objects, before it is measured.
+                if variant not in summaries or (variant == "floor" and field == "cpu"):
+                    row.append("")
+                    continue
+                row.append(" ".join(f"{ratio(summaries, field, what, variant=variant):.2f}" if what == "median" else
+                                    f"({ratio(summaries, field, what, variant=variant):.2f})"
+                                    for what in ("median", "minimum")))
+            over = ""
+            if "floor" in summaries and field == "inner":
+                over = " ".join((f"{ratio(summaries, field, 'median', of='floor'):.2f}",
+                                 f"({ratio(summaries, field, 'minimum', of='floor'):.2f})"))
+            rows.append([*row, over])
+    return measure.table(["parts of stock", "marshal", "shimport", "floor", "shimport/floor"], rows)
+
+
 def calls_table(counts):
     names = sorted(set().union(*counts.values()), key=lambda name: -counts["stock"][name])
     rows = [
@@ -149,9 +211,14 @@ def drop_caches():
 def report(bench):
     workloads = bench.workloads()
     missing = [name for name in APPLICATIONS if name not in workloads]
-    found = {name: bench.measure(name, text, PAIRS) for name, text in workloads.items()}
+    found = {name: bench.measure(name, bench.all_variants(name, text), PAIRS) for name, text in workloads.items()}
     say("")
-    print(f"\nHot page cache, {PAIRS} pairs in turn:\n\n{times_table(found)}")
+    print(f"\nHot page cache, {PAIRS} rounds in turn:\n\n{times_table(found)}")
+    print(f"\nAs parts of stock, by the medians (minima), with the floor of pure execution:\n\n{ratios_table(found)}")
+    applications = [ratio(found[name], "cpu", "median") for name in APPLICATIONS if name in found]
+    if applications:
+        mean = statistics.geometric_mean(applications)
+        print(f"\nApplications, whole process, user+sys: geometric mean {mean:.2f}, at most {max(applications):.2f}")
     if missing:
         print(f"\nNot measured, not installed or not chosen: {', '.join(missing)}")
     if "pass" in found:
@@ -163,10 +230,21 @@ def report(bench):
         f" minimum {attach['minimum']:.0f} us, 99 % below {attach['p99']:.0f} us"
     )
     if "stdlib" in workloads:
+        rows = []
+        for name, text in (("stdlib", workloads["stdlib"]), ("json", "import json")):
+            memory = bench.private_memory(name, text)
+            rows.append([name, memory["stock"], memory["shimport"], f"{memory['shimport'] / memory['stock']:.2f}"])
+        print(f"\nPrivate memory after the imports:\n\n{measure.table(['KiB', 'stock', 'shimport', 'ratio'], rows)}")
+        steady = bench.steady(PAIRS)
+        say("")
+        rows = [[name, *(f"{ratio(found, 'inner', what):.3f}" for what in ("median", "minimum"))]
+                for name, found in steady.items()]
+        print(f"\nAfter the imports, parts of stock:\n\n{measure.table(['piece', 'median', 'minimum'], rows)}")
         counts = bench.system_calls("stdlib", workloads["stdlib"])
         print(f"\nSystem calls of the stdlib script, those made more than 10 times:\n\n{calls_table(counts)}")
         if os.access(DROP_CACHES, os.W_OK):
-            cold = bench.measure("stdlib", workloads["stdlib"], COLD_PAIRS, drop_caches, "cold")
+            timed = bench.variants("stdlib", measure.TIMED.format(workloads["stdlib"]))
+            cold = bench.measure("stdlib", timed, COLD_PAIRS, drop_caches, "cold")
             say("")
             print(f"\nCold page cache, {COLD_PAIRS} pairs in turn:\n\n{times_table({'stdlib': cold})}")
         else:

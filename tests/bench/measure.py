@@ -22,6 +22,14 @@ _os.write(3, str(_after - _before).encode())
 """
 
 
+# Runs the statements that it is given, and copies what the kernel says of its memory to a file.
+MEMORY = """\
+{}
+import sys as _sys
+open(_sys.argv[1], "w").write(open("/proc/self/smaps_rollup").read())
+"""
+
+
 @dataclass
 class Run:
     """One process: seconds of wall clock, of the CPU (user and system), and what it says its own part took."""
@@ -72,6 +80,14 @@ def summary(runs):
         values = [getattr(run, field) * 1000 for run in runs]
         found[field] = {"minimum": min(values), "median": statistics.median(values)}
     return found
+
+
+def private_memory(command, env):
+    """KiB that a process has for itself alone when it has run a script: Private_Clean and Private_Dirty."""
+    with tempfile.NamedTemporaryFile("r", prefix="shimport-memory-") as report:
+        subprocess.run([*map(str, command), report.name], env=env, check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL)
+        return sum(int(kib) for kib in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", report.read(), re.MULTILINE))
 
 
 def system_calls(command, env):

@@ -257,8 +257,10 @@ def test_daemon_stopped_and_started_between_imports(one_pair, make_daemon):
     first = make_daemon()
     first.warm(one_pair.shim)
     code = f"""
-import importlib, os, subprocess, sys, json
-subprocess.run(["kill", "{first.pid}"], check=True)
+import importlib, os, signal, time
+os.kill({first.pid}, signal.SIGTERM)
+while os.path.exists({str(first.socket)!r}):
+    time.sleep(0.01)
 import argparse
 importlib.invalidate_caches()
 import difflib, email.message
