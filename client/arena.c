@@ -11,9 +11,9 @@
 #define HUGE_PAGE ((size_t)2 << 20)
 
 /*
- * Addresses are reserved in regions, and opened in chunks: the first is large enough for an ordinary program and
- * too small to become a huge page; all others are huge pages, if the kernel grants them. Objects do not mind where
- * one chunk ends and the next begins, so nothing is lost there.
+ * Addresses are reserved in regions, and opened in chunks: the first is large enough for an ordinary program
+ * and too small to become a huge page; all others are huge pages, if the kernel grants them. Objects do not
+ * mind where one chunk ends and the next begins, so nothing is lost there.
  */
 #define REGION ((size_t)64 << 20)
 #define FIRST_CHUNK ((size_t)1 << 20)
@@ -23,7 +23,7 @@
 #define BATCH_MAX ((size_t)512 << 10)
 
 struct Arena {
-        uint8_t *top;       /* the next free byte */
+        uint8_t *top;       /* the next free byte, NULL before the first region */
         uint8_t *populated; /* the kernel has been asked for the pages up to here */
         uint8_t *open;      /* end of what may be written */
         uint8_t *end;       /* of the region */
@@ -105,7 +105,7 @@ static void arena_populate(Arena *arena) {
 void *arena_take(Arena *arena, size_t size) {
         void *memory;
 
-        if (size > (size_t)(arena->end - arena->top) && arena_reserve(arena, size) < 0)
+        if ((!arena->top || size > (size_t)(arena->end - arena->top)) && arena_reserve(arena, size) < 0)
                 return NULL;
         if (size > (size_t)(arena->open - arena->top) && arena_open(arena, size) < 0)
                 return NULL;

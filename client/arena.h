@@ -6,9 +6,9 @@
  * The arena: the memory that thawed objects live in.
  *
  * It only grows: what has been thawed lives as long as the process. It begins with small pages, asked for in
- * growing batches, so that a process with a handful of modules pays for a handful of modules. A process that goes
- * on gets huge pages, which cost one page fault each and are quicker to run from, where the kernel grants them.
- * One thread: whoever holds the GIL.
+ * growing batches, so that a process with a handful of modules pays for a handful of modules. A process that
+ * goes on gets huge pages, which cost one page fault each and are quicker to run from, where the kernel
+ * grants them. One thread: whoever holds the GIL.
  */
 
 #include <stddef.h>

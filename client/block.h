@@ -6,17 +6,17 @@
  * The frozen block and the table of texts: the format that freeze writes and thaw reads.
  *
  * A block is one module's code. It is a list of instructions for building objects rather than a picture of
- * them: thaw writes every header, count and pointer itself, from values it has checked, so a damaged block can
- * give wrong content but never a pointer that leads outside. Everything is a 32-bit little-endian word:
+ * them: thaw writes every header, count and pointer itself, from values it has checked, so a damaged block
+ * can give wrong content but never a pointer that leads outside. Everything is a 32-bit little-endian word:
  *
  *      +-------------+------------------+------------------------------------------+
  *      | BlockHeader | external[count]  | record, record, ..., the last is the code |
  *      +-------------+------------------+------------------------------------------+
  *
- * What the objects refer to stands in one table. Externals are what the process has or makes for itself: texts,
- * small integers, None and other singletons; external i is numbered -1 - i. The objects that the records build
- * follow, numbered 0, 1, 2, ... A record refers to externals and to objects before it, so the table is complete
- * wherever it is read, nothing is cyclic, and one unsigned comparison checks a reference.
+ * What the objects refer to stands in one table. Externals are what the process has or makes for itself:
+ * texts, small integers, None and other singletons; external i is numbered -1 - i. The objects that the
+ * records build follow, numbered 0, 1, 2, ... A record refers to externals and to objects before it, so the
+ * table is complete wherever it is read, nothing is cyclic, and one unsigned comparison checks a reference.
  *
  * A record begins with a word that holds its kind in the low five bits and a count in the others. Bytes are
  * padded to whole words. Most objects stay as long as the process. Those of a module's own code and of class
@@ -25,7 +25,7 @@
  *      BLOCK_TUPLE      count of items     references
  *      BLOCK_NAMES      count of items     references, all to strings
  *      BLOCK_BYTES      bytes              bytes
- *      BLOCK_ASCII      characters         bytes          strings that are not interned; interned ones are texts
+ *      BLOCK_ASCII      characters         bytes          strings not interned; those are texts
  *      BLOCK_LATIN1     characters         bytes
  *      BLOCK_UCS2       characters         halves of words
  *      BLOCK_UCS4       characters         words
@@ -77,8 +77,8 @@ typedef struct BlockHeader {
 
 #define BLOCK_UNIT 8u
 
-/* The most that a record can ask for: an empty string, of one word. A block that asks for more is damaged. */
-#define BLOCK_UNITS_PER_WORD 10u
+/* The most that a record asks for: a string of one character, in two words. More is damage. */
+#define BLOCK_UNITS_PER_WORD 5u
 
 /* References are signed. */
 #define BLOCK_WORDS_MAX (UINT32_MAX / 16)

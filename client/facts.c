@@ -94,8 +94,9 @@ static bool specialises_as_usual(void) {
 #endif
 
 /*
- * The counter for co_version. 3.12 keeps it where it cannot be found; there thawed code has numbers of its own,
- * which the interpreter's counter will not reach: it would have to make two thousand million code objects first.
+ * The counter for co_version. 3.12 keeps it where it cannot be found; there thawed code has numbers of its
+ * own, which the interpreter's counter will not reach: it would have to make two thousand million code
+ * objects first.
  */
 #if FACTS_FROM(13)
 

@@ -23,9 +23,9 @@
  *      a tuple caches its hash             -         -         -         yes       yes
  *      slices are constants                -         -         -         yes       yes
  *
- * Thawed objects are mortal everywhere, as fresh ones are, with the number of references that fresh ones would
- * have, since marshal writes an object with one reference in another way than one with more. What keeps them is
- * one reference to the module's code object, which is never given back.
+ * Thawed objects are mortal everywhere, as fresh ones are, with the number of references that fresh ones
+ * would have, since marshal writes an object with one reference in another way than one with more. Only a
+ * function's code has one more, that of the arena, which is never given back.
  */
 
 #define Py_BUILD_CORE_MODULE 1
@@ -53,7 +53,7 @@
 #define FACTS_IS(minor) (PY_MINOR_VERSION == (minor))
 #define FACTS_FROM(minor) (PY_MINOR_VERSION >= (minor))
 
-/* ------------------------------------------------------------------------------------------------------------
+/* ----------------------------------------------------------------------------------------------------------
  * Layouts. */
 
 #define FACTS_CODE_SIZE offsetof(PyCodeObject, co_code_adaptive)
@@ -88,9 +88,9 @@ _Static_assert(sizeof(PyFloatObject) == 24 && sizeof(PyComplexObject) == 32, "al
 _Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(digit) == 4, "all versions");
 
 /*
- * Whether strings may lie in memory that cannot be freed. The interpreter interns strings of its own accord, for
- * ever from 3.12 on, and takes interned strings apart when it ends. A debug build frees them then; from 3.14 on
- * every build does, except those that say they are statically allocated, see learn_string().
+ * Whether strings may lie in memory that cannot be freed. The interpreter interns strings of its own accord,
+ * for ever from 3.12 on, and takes interned strings apart when it ends. A debug build frees them then; from
+ * 3.14 on every build does, except those that say they are statically allocated, see learn_string().
  */
 #if defined(Py_DEBUG) && FACTS_FROM(12)
 #define FACTS_STRINGS_MAY_STAY 0
@@ -98,7 +98,7 @@ _Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(digit) == 4, "all versions");
 #define FACTS_STRINGS_MAY_STAY 1
 #endif
 
-/* ------------------------------------------------------------------------------------------------------------
+/* ----------------------------------------------------------------------------------------------------------
  * What facts_learn() learns of the running interpreter. */
 
 typedef struct Facts {
@@ -118,7 +118,7 @@ typedef struct Facts {
 /* Return: NULL, or why this interpreter cannot thaw, without an exception set. */
 const char *facts_learn(Facts *ret_facts);
 
-/* ------------------------------------------------------------------------------------------------------------
+/* ----------------------------------------------------------------------------------------------------------
  * Objects. */
 
 /* A tuple, beyond its items. */
@@ -177,7 +177,7 @@ static inline void facts_string_may_go(PyASCIIObject *string) {
 #endif
 }
 
-/* A string of four-byte characters, copied from facts->ucs4: before 3.12 it may double as a wchar_t string. */
+/* A string of four-byte characters, copied from facts->ucs4: in 3.11 it may double as a wchar_t string. */
 static inline void facts_ucs4_init(PyCompactUnicodeObject *string, Py_ssize_t length) {
 #if FACTS_IS(11)
         if (string->_base.wstr) {
@@ -199,13 +199,13 @@ static inline void facts_intern(PyObject **string) {
 #endif
 }
 
-/* ------------------------------------------------------------------------------------------------------------
+/* ----------------------------------------------------------------------------------------------------------
  * Code objects. */
 
 /*
  * The fields that a code object has twice over: worked out from the others, which it has already, as the
- * interpreter works them out. `kinds` says of each of its `n` names what it is: a local variable, which may be a
- * cell too, a cell, or a free variable.
+ * interpreter works them out. `kinds` says of each of its `n` names what it is: a local variable, which may
+ * be a cell too, a cell, or a free variable.
  *
  * Return: false if one is none of these, or free and something else: the interpreter relies on that.
  */

@@ -56,7 +56,7 @@ static int freeze_add(Words *words, const void *bytes, size_t size) {
         return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------------
+/* ----------------------------------------------------------------------------------------------------------
  * Records. */
 
 static int record_begin(Freeze *freeze, PyObject *object, BlockKind kind, uint64_t count, uint64_t memory) {
@@ -392,7 +392,7 @@ static int freeze_object(Freeze *freeze, PyObject *object, PyObject *twin, unsig
         return r;
 }
 
-/* ------------------------------------------------------------------------------------------------------------
+/* ----------------------------------------------------------------------------------------------------------
  * Modules. */
 
 static int freeze_finish(Freeze *freeze, PyObject **ret_block) {

@@ -5,9 +5,9 @@
 /*
  * Freeze: marshalled code, turned into blocks that processes of the same interpreter thaw.
  *
- * The code is unmarshalled here and never run, so what is frozen is what every process would have unmarshalled.
- * Objects that are one object in it are one object in the block. What freeze does not know to the last field it
- * declines, and the module is unmarshalled in each process as it always was.
+ * The code is unmarshalled here and never run, so what is frozen is what every process would have
+ * unmarshalled. Objects that are one object in it are one object in the block. What freeze does not know to
+ * the last field it declines, and the module is unmarshalled in each process as it always was.
  *
  * One freezer for one image: its blocks share a table of texts. A builder uses it, with the GIL held.
  */

@@ -4,8 +4,8 @@
 
 /*
  * Externals: the objects that a block does not hold, because every process has them or makes them for itself.
- * Interned strings are among them, and whatever the interpreter keeps one of: what is None, the empty tuple or a
- * small int here must be the very same there. The GIL is held.
+ * Interned strings are among them, and whatever the interpreter keeps one of: what is None, the empty tuple
+ * or a small int here must be the very same there. The GIL is held.
  */
 
 #include <Python.h>

@@ -3,10 +3,10 @@
 #define SHIMPORT_FREEZE_SETS_H
 
 /*
- * The order of frozensets. How a set iterates depends on the order in which its items were added, and marshalled
- * code adds them in the order in which they are written. A set does not tell that order, so the marshalled code
- * is asked: a copy of it in which every frozenset has become a tuple gives, unmarshalled, a twin of the code that
- * differs in nothing else.
+ * The order of frozensets. How a set iterates depends on the order in which its items were added, and
+ * marshalled code adds them in the order in which they are written. A set does not tell that order, so the
+ * marshalled code is asked: a copy of it in which every frozenset has become a tuple gives, unmarshalled, a
+ * twin of the code that differs in nothing else.
  */
 
 #include <Python.h>

@@ -3,8 +3,8 @@
 #define SHIMPORT_FREEZE_STAYS_H
 
 /*
- * What stays of a module's code: its functions, and all that they refer to. The code of the module itself and of
- * its classes runs once; it passes, and gives its memory back.
+ * What stays of a module's code: its functions, and all that they refer to. The code of the module itself and
+ * of its classes runs once; it passes, and gives its memory back.
  */
 
 #include <Python.h>

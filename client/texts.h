@@ -5,8 +5,8 @@
 /*
  * The texts of an image, as strings of this process: each is made when a block first asks for it, and once.
  *
- * Almost all are interned names, so a text is the very object that the process knows by that name already, if it
- * does. The strings live as long as the process; the table itself borrows the image. The GIL is held.
+ * Almost all are interned names, so a text is the very object that the process knows by that name already, if
+ * it does. The strings live as long as the process; the table itself borrows the image. The GIL is held.
  */
 
 #include "facts.h"

@@ -39,7 +39,7 @@ const char *thaw_supported(void) {
         return why;
 }
 
-/* ------------------------------------------------------------------------------------------------------------
+/* ----------------------------------------------------------------------------------------------------------
  * Externals and records. */
 
 static int pass_externals(Pass *pass) {
@@ -235,10 +235,21 @@ static bool hashable(PyObject *object, unsigned depth) {
         return true;
 }
 
+/* The set takes a reference and may give it back, if the item is there already: that must not be the last. */
+static int set_add(PyObject *set, PyObject *item) {
+        int r;
+
+        Py_INCREF(item);
+        r = PySet_Add(set, item);
+        Py_SET_REFCNT(item, Py_REFCNT(item) - 1);
+        return r < 0 ? -ENOMEM : 0;
+}
+
 /* As marshal makes it, item by item, for the order in which a set iterates depends on it. */
 static int thaw_frozenset(Pass *pass, uint32_t n) {
         const uint32_t *words;
         PyObject *set;
+        int r;
 
         if (!pass_read(pass, n, &words))
                 return THAW_E_DAMAGED;
@@ -253,8 +264,9 @@ static int thaw_frozenset(Pass *pass, uint32_t n) {
                 if (!pass_refers(pass, reference) || pass->table[reference] == set ||
                     !hashable(pass->table[reference], 0))
                         return THAW_E_DAMAGED;
-                if (PySet_Add(set, pass->table[reference]) < 0)
-                        return -ENOMEM;
+                r = set_add(set, pass->table[reference]);
+                if (r < 0)
+                        return r;
                 pass_keep(pass, reference);
         }
         return 0;
@@ -413,7 +425,7 @@ static int pass_run(Pass *pass, uint32_t objects, PyObject **ret_code) {
         return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ */
+/* ------------------------------------------------------------------------------------------------------- */
 
 int thawer_new(Arena *arena, const void *texts, size_t size, uint32_t count, Thawer **ret_thawer) {
         Thawer *thawer;
@@ -443,7 +455,7 @@ Thawer *thawer_free(Thawer *thawer) {
         return NULL;
 }
 
-/* The interpreter may collect garbage in the middle of a pass, and so import: each pass has a table of its own. */
+/* The interpreter may collect garbage amid a pass, and so import: each pass has a table of its own. */
 static PyObject **scratch_take(Thawer *thawer, size_t size, size_t *ret_size) {
         PyObject **scratch = thawer->scratch;
 
@@ -507,9 +519,10 @@ PyObject *thawer_thaw(Thawer *thawer, const void *block, size_t size, PyObject *
         Py_DECREF(filename);
         if (r == 0)
                 return code;
-        /* Ordinary objects refer to those in the arena, and the collector knows some: then all of it stays. */
-        if (!pass.freeable)
-                arena_untake(thawer->arena, memory, memory_size);
+        /* Ordinary objects refer to those in the arena, and the collector knows some: what was made stays. */
+        if (pass.freeable)
+                memory = pass.memory;
+        arena_untake(thawer->arena, memory, pass.memory_end - (uint8_t *)memory);
         if (r == -ENOMEM && !PyErr_Occurred())
                 PyErr_NoMemory();
         return NULL;

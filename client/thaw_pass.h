@@ -6,8 +6,8 @@
  * The one pass over a block: where it is, the three checks that all else rests on (a word of the block, a
  * reference, a piece of the memory), and the counting of references.
  *
- * Objects that stay lie in the arena and are never freed: they give back none of their references, so they need
- * none to externals. Objects that pass are ordinary ones, whose references all count.
+ * Objects that stay lie in the arena and are never freed: they give back none of their references, so they
+ * need none to externals. Objects that pass are ordinary ones, whose references all count.
  */
 
 #include "facts.h"
@@ -66,13 +66,13 @@ static inline int pass_place(Pass *pass, uint64_t size, void **ret_object) {
         return pass->passing ? -ENOMEM : THAW_E_DAMAGED;
 }
 
-/* An object that stays has a reference more for each that passes and refers to it: for when that one is gone. */
+/* An object that stays has a reference more for each that passes and refers to it: for when that is gone. */
 static inline void pass_keep(Pass *pass, int32_t reference) {
         if (pass->passing && reference >= 0 && !(pass->kinds[reference] & IS_PASSING))
                 pass->table[reference]->ob_refcnt++;
 }
 
-/* The object of a reference that has been checked, for a slot. Who stays gives back no reference to an external. */
+/* The object of a reference that has been checked, for a slot. What stays has none to externals. */
 static inline PyObject *pass_use(Pass *pass, int32_t reference) {
         PyObject *object = pass->table[reference];
 
