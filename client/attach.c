@@ -117,6 +117,20 @@ static void root_accept(AttachRoot *root, const AttachRequest *request, int fd) 
         munmap((void *)base, info.size);
 }
 
+/* Without its state an image is of no use: nobody would tell what has changed. */
+static void root_accept_state(AttachRoot *root, int fd) {
+        const ImageHeader *header = root->image.header;
+        int r;
+
+        r = staleness_map(fd, header->generation, header->directory_count, header->entry_count,
+                          &root->staleness);
+        if (r == 0)
+                return;
+        munmap((void *)root->image.base, root->image.size);
+        root->image = (Image){ 0 };
+        root_refuse(root, r < 0 ? strerror(-r) : "its state is not of this image");
+}
+
 static int request_send(int socket, const AttachRequest *request, AttachRoot *roots, size_t n_roots,
                         uint64_t deadline) {
         Shimport__Interpreter interpreter = SHIMPORT__INTERPRETER__INIT;
@@ -182,8 +196,28 @@ static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_
                          answer->reason.len ? (const char *)answer->reason.data : "");
                 if (answer->has_image)
                         root_accept(&roots[i], request, packet->fds[at++]);
+                if (answer->has_state && roots[i].image.base)
+                        root_accept_state(&roots[i], packet->fds[at]);
                 at += answer->has_state;
         }
+        return 0;
+}
+
+/* The next packet. Return: 0, -ETIMEDOUT, -EPROTO or another errno. */
+static int reply_wait(int socket, uint64_t deadline, Packet **ret_packet) {
+        _cleanup_(packet_freep) Packet *packet = malloc(sizeof(*packet));
+        int r;
+
+        if (!packet)
+                return -ENOMEM;
+        packet->n_fds = 0;
+        r = wait_until(socket, POLLIN, deadline);
+        if (r < 0)
+                return r;
+        r = packet_recv(socket, packet);
+        if (r != 0)
+                return r < 0 ? r : -EPROTO;
+        *ret_packet = steal_pointer(&packet);
         return 0;
 }
 
@@ -199,16 +233,9 @@ static int converse(const Endpoint *endpoint, const AttachRequest *request, Atta
         r = request_send(socket, request, roots, n_roots, deadline);
         if (r < 0)
                 return r;
-        packet = malloc(sizeof(*packet));
-        if (!packet)
-                return -ENOMEM;
-        packet->n_fds = 0;
-        r = wait_until(socket, POLLIN, deadline);
+        r = reply_wait(socket, deadline, &packet);
         if (r < 0)
                 return r;
-        r = packet_recv(socket, packet);
-        if (r != 0)
-                return r < 0 ? r : -EPROTO;
         return reply_take(request, roots, n_roots, packet);
 }
 
@@ -225,6 +252,35 @@ int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots,
                         strcpy(ret_socket, endpoints[i].address.sun_path);
         }
         return r;
+}
+
+int attach_barrier(const char *socket_path, unsigned budget_ms) {
+        uint64_t deadline = now_ms() + budget_ms;
+        Shimport__Barrier body = SHIMPORT__BARRIER__INIT;
+        Shimport__Request message = SHIMPORT__REQUEST__INIT;
+        _cleanup_(reply_freep) Shimport__Reply *reply = NULL;
+        _cleanup_(packet_freep) Packet *packet = NULL;
+        _cleanup_close_ int socket = -1;
+        Endpoint endpoint;
+        uint8_t data[32];
+        int r;
+
+        message.protocol = SHIMPORT_PROTOCOL;
+        message.body_case = SHIMPORT__REQUEST__BODY_BARRIER;
+        message.barrier = &body;
+        if (shimport__request__get_packed_size(&message) > sizeof(data))
+                return -EMSGSIZE;
+        r = endpoint_from_path(socket_path, &endpoint);
+        if (r >= 0)
+                r = endpoint_connect(&endpoint, &socket);
+        if (r >= 0)
+                r = packet_send(socket, data, shimport__request__pack(&message, data), NULL, 0);
+        if (r >= 0)
+                r = reply_wait(socket, deadline, &packet);
+        if (r < 0)
+                return r;
+        reply = shimport__reply__unpack(NULL, packet->size, packet->data);
+        return reply && reply->body_case == SHIMPORT__REPLY__BODY_DONE ? 0 : -EPROTO;
 }
 
 void attach_report(const char *socket_path, const AttachReport *report) {

@@ -8,7 +8,7 @@
  *
  * What the daemon hands over is believed only as far as it proves itself: sealed, whole, of the root and the tag
  * asked for, and made by somebody whom the process trusts anyway when it imports from that root (root, its own
- * user, the root directory's owner). All of it has a budget of time; whatever goes wrong, the answer is
+ * user, the root directory's owner). The state beside an image is the daemon's own: at worst it hides a change. All of it has a budget of time; whatever goes wrong, the answer is
  * "stock".
  */
 
@@ -19,6 +19,7 @@
 #include "endpoint.h"
 #include "image.h"
 #include "packet.h"
+#include "staleness.h"
 
 /* How long a process waits for the daemon, in all; $SHIMPORT_BUDGET_MS overrides it. */
 #define ATTACH_BUDGET_MS 50
@@ -34,7 +35,10 @@ typedef struct AttachRoot {
         int state; /* Shimport__RootState */
         uint64_t generation;
         char reason[160];
-        Image image; /* base is NULL unless an image was handed over and accepted; the caller's mapping then */
+
+        /* Mapped, and the caller's then: base and header are NULL unless they were handed over and accepted. */
+        Image image;
+        Staleness staleness;
 } AttachRoot;
 
 typedef struct AttachRequest {
@@ -62,6 +66,13 @@ void attach_root_close(AttachRoot *root);
  */
 int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots,
                char ret_socket[sizeof(((struct sockaddr_un *)0)->sun_path)]);
+
+/**
+ * attach_barrier() - have the daemon take note of all changes that are complete by now
+ *
+ * Return: 0, or a negative errno as attach_run().
+ */
+int attach_barrier(const char *socket_path, unsigned budget_ms);
 
 typedef struct AttachReport {
         uint64_t served, fallback, stale;

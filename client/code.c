@@ -48,23 +48,23 @@ static int root_code_new(ModuleState *state, const Image *image, RootCode **ret_
 }
 
 /* Return: new, or NULL: without an exception if the block is not to be thawed, or again, or is damaged. */
-static PyObject *code_thaw(ModuleState *state, Root *root, uint32_t number, const ImageEntry *entry,
+static PyObject *code_thaw(ModuleState *state, Mapping *mapping, uint32_t number, const ImageEntry *entry,
                            PyObject *path) {
         uint8_t bit = (uint8_t)(1u << (number % 8));
         const uint8_t *block;
         PyObject *code;
         size_t size;
 
-        block = image_frozen(&root->image, entry, &size);
+        block = image_frozen(&mapping->image, entry, &size);
         if (!block)
                 return NULL;
-        if (!root->code && !root->unthawable)
-                root->unthawable = root_code_new(state, &root->image, &root->code) < 0;
-        if (!root->code || root->code->thawed[number / 8] & bit)
+        if (!mapping->code && !mapping->unthawable)
+                mapping->unthawable = root_code_new(state, &mapping->image, &mapping->code) < 0;
+        if (!mapping->code || mapping->code->thawed[number / 8] & bit)
                 return NULL;
-        code = thawer_thaw(root->code->thawer, block, size, path);
+        code = thawer_thaw(mapping->code->thawer, block, size, path);
         if (code) {
-                root->code->thawed[number / 8] |= bit;
+                mapping->code->thawed[number / 8] |= bit;
                 state->counters.thawed++;
         }
         return code;
@@ -97,14 +97,14 @@ static PyObject *code_unmarshal(ModuleState *state, const Image *image, const Im
         return code;
 }
 
-PyObject *code_load(ModuleState *state, Root *root, uint32_t number, PyObject *path) {
-        const ImageEntry *entry = image_entry(&root->image, number);
+PyObject *code_load(ModuleState *state, Mapping *mapping, uint32_t number, PyObject *path) {
+        const ImageEntry *entry = image_entry(&mapping->image, number);
         PyObject *code;
 
         if (!entry)
                 return NULL;
-        code = code_thaw(state, root, number, entry, path);
+        code = code_thaw(state, mapping, number, entry, path);
         if (!code && !PyErr_Occurred())
-                code = code_unmarshal(state, &root->image, entry, path);
+                code = code_unmarshal(state, &mapping->image, entry, path);
         return code;
 }

@@ -11,7 +11,7 @@
 
 #include <Python.h>
 
-#include "root.h"
+#include "mapping.h"
 #include "state.h"
 
 /**
@@ -20,9 +20,9 @@
  *
  * Return: new, or NULL: without an exception if the image has no usable code.
  */
-PyObject *code_load(ModuleState *state, Root *root, uint32_t number, PyObject *path);
+PyObject *code_load(ModuleState *state, Mapping *mapping, uint32_t number, PyObject *path);
 
-/* What code_load() keeps of a root; freed with it. */
+/* What code_load() keeps of an image; freed with its mapping. */
 typedef struct RootCode RootCode;
 
 RootCode *root_code_free(RootCode *code);

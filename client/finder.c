@@ -32,11 +32,11 @@ static PyObject *package_locations(const Place *place, const char *file, size_t 
         return list;
 }
 
-static PyObject *entry_loader(ModuleState *state, Root *root, const ImageEntry *entry, uint32_t number,
-                              PyObject *name, PyObject *origin) {
+static PyObject *entry_loader(ModuleState *state, const Place *place, const ImageEntry *entry,
+                              uint32_t number, PyObject *name, PyObject *origin) {
         switch (entry->kind) {
         case IMAGE_KIND_SOURCE:
-                return loader_new(state, root, number, name, origin);
+                return loader_new(state, place->root, place->mapping, number, name, origin);
         case IMAGE_KIND_SOURCELESS:
                 return PyObject_CallFunctionObjArgs(state->sourceless_loader, name, origin, NULL);
         default:
@@ -47,7 +47,7 @@ static PyObject *entry_loader(ModuleState *state, Root *root, const ImageEntry *
 /* What spec.cached would compute, see _get_cached() in _bootstrap_external.py. */
 static PyObject *entry_cached(const Place *place, const ImageEntry *entry, PyObject *origin) {
         size_t length;
-        const char *cached = image_string(&place->root->image, entry->cached, &length);
+        const char *cached = image_string(&place->mapping->image, entry->cached, &length);
 
         if (entry->kind == IMAGE_KIND_SOURCELESS)
                 return Py_NewRef(origin);
@@ -61,7 +61,7 @@ static PyObject *entry_spec(ModuleState *state, const Place *place, const ImageE
                             PyObject *name) {
         PyObject *origin = NULL, *loader = NULL, *cached = NULL, *locations = NULL, *spec = NULL;
         size_t length;
-        const char *file = image_string(&place->root->image, entry->file, &length);
+        const char *file = image_string(&place->mapping->image, entry->file, &length);
 
         if (!file)
                 return NULL;
@@ -79,7 +79,7 @@ static PyObject *entry_spec(ModuleState *state, const Place *place, const ImageE
                                                        : Py_NewRef(Py_None);
         if (!origin || !locations)
                 goto finish;
-        loader = entry_loader(state, place->root, entry, number, name, origin);
+        loader = entry_loader(state, place, entry, number, name, origin);
         cached = loader ? entry_cached(place, entry, origin) : NULL;
         if (cached)
                 spec = spec_new(state, name, loader, origin, cached, locations);
@@ -119,17 +119,32 @@ static const char *name_tail(PyObject *name, size_t *ret_length) {
 
 static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
                                PyObject *target) {
-        const Image *image = &place->root->image;
-        const ImageDirectory *directory = image_directory(image, place->number);
+        const ImageDirectory *directory;
         const ImageEntry *entry;
+        const Image *image;
+        Mapping *mapping;
         const char *tail;
         PyObject *spec;
         uint32_t number;
         size_t length;
 
         tail = name_tail(name, &length);
-        if (!tail || !length || !directory || !state->active || pycaches_moved() || stock_is_patched(state))
+        if (!tail || !length || !state->active || pycaches_moved() || stock_is_patched(state))
                 goto stock;
+        mapping = root_current(state, place->root);
+        if (!mapping) {
+                if (PyErr_Occurred())
+                        return NULL;
+                goto stale;
+        }
+        if (mapping != place->mapping)
+                place_move(place, mapping);
+        image = &mapping->image;
+        directory = image_directory(image, place->number);
+        if (!directory)
+                goto stock;
+        if (staleness_directory(&mapping->staleness, place->number))
+                goto stale;
         number = image_find(image, place->number, tail, length);
         if (number == IMAGE_NONE) {
                 if (directory->flags & IMAGE_DIRECTORY_COMPLETE)
@@ -137,12 +152,17 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
                 goto stock;
         }
         entry = image_entry(image, number);
+        if (staleness_entry(&mapping->staleness, number))
+                goto stale;
         if (!entry || entry->kind == IMAGE_KIND_STOCK || entry->kind >= _IMAGE_KIND_N)
                 goto stock;
         spec = entry_spec(state, place, entry, number, name);
         if (spec || (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)))
                 return spec;
         PyErr_Clear();
+        goto stock;
+stale:
+        state->counters.stale++;
 stock:
         state->counters.fallback++;
         return stock_find_spec(state, self, name, target);
@@ -160,6 +180,21 @@ static PyObject *finder_find_spec(PyObject *self, PyObject *args, PyObject *kwar
         if (!place)
                 return stock_find_spec(state, self, name, target);
         return find_in_image(state, self, place, name, target);
+}
+
+/* FileFinder's own, and a barrier before the next answer: PEP 451 has it called when files have been made. */
+static PyObject *finder_invalidate_caches(PyObject *self, PyObject *args) {
+        ModuleState *state = state_of(self);
+        PyObject *method =
+                state ? PyObject_GetAttr((PyObject *)state->stock_finder, state->names.invalidate_caches)
+                      : NULL;
+        PyObject *result = method ? PyObject_CallOneArg(method, self) : NULL;
+
+        (void)args;
+        Py_XDECREF(method);
+        if (result)
+                root_doubt(state);
+        return result;
 }
 
 static PyObject *finder_reduce(PyObject *self, PyObject *protocol) {
@@ -181,6 +216,8 @@ PyTypeObject *finder_type_new(ModuleState *state) {
                 { "find_spec", (PyCFunction)(void (*)(void))finder_find_spec, METH_VARARGS | METH_KEYWORDS,
                   "Try to find a spec for the specified module.\n\nReturns the matching spec, or None if not "
                   "found." },
+                { "invalidate_caches", finder_invalidate_caches, METH_NOARGS,
+                  "Invalidate the directory mtime." },
                 { "__reduce_ex__", finder_reduce, METH_O, NULL },
                 { 0 },
         };
@@ -216,7 +253,7 @@ static PyObject *finder_new(ModuleState *state, Root *root, uint32_t directory, 
         /* As _path_join() does: trailing slashes fall away before the name is added. */
         Py_SETREF(own, PyObject_CallMethod(own, "rstrip", "s", "/"));
         prefix = own ? PyUnicode_FromFormat("%U/", own) : NULL;
-        place = prefix ? place_new(state, root, directory, prefix) : NULL;
+        place = prefix ? place_new(state, root, root->mapping, directory, prefix) : NULL;
         if (!place)
                 goto finish;
         place_put(self, state->finder_slot, place);
@@ -256,7 +293,7 @@ static PyObject *hook_find(ModuleState *state, PyObject *path) {
                 return NULL;
         root = root_find(state, bytes, (size_t)length, &directory);
         /* A directory that no image holds, of a root that has one or of none, may be a root of its own. */
-        if (directory == IMAGE_NONE && !state->deaf && (!root || root->image.base) &&
+        if (directory == IMAGE_NONE && !state->deaf && (!root || root->mapping) &&
             !root_known(state, bytes, (size_t)length)) {
                 PyObject *list = PyList_New(1);
                 int r;

@@ -14,6 +14,15 @@ static PyObject *stock_get_code(ModuleState *state, PyObject *self, PyObject *na
         return code;
 }
 
+/* Since it was found the file may have changed, or the daemon died. */
+static bool loader_is_stale(const Place *place) {
+        const ImageEntry *entry = image_entry(&place->mapping->image, place->number);
+
+        return !entry || !mapping_is_live(place->mapping) ||
+               staleness_entry(&place->mapping->staleness, place->number) ||
+               staleness_directory(&place->mapping->staleness, entry->directory);
+}
+
 static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         ModuleState *state = state_of(self);
         PyObject *name = NULL, *path = NULL, *code = NULL;
@@ -24,6 +33,10 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         place = place_at(self, state->loader_slot);
         if (!place || !state->active || stock_is_patched(state))
                 goto stock;
+        if (loader_is_stale(place)) {
+                state->counters.stale++;
+                goto stock;
+        }
         /* A program may have given the loader another name or path, or ask for another module. */
         name = PyObject_GetAttr(self, state->names.name);
         path = name ? PyObject_GetAttr(self, state->names.path) : NULL;
@@ -32,7 +45,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         if (!PyUnicode_CheckExact(name) || !PyUnicode_CheckExact(path) || !PyUnicode_CheckExact(fullname) ||
             (name != fullname && PyUnicode_Compare(name, fullname) != 0))
                 goto stock;
-        code = code_load(state, place->root, place->number, path);
+        code = code_load(state, place->mapping, place->number, path);
         if (code) {
                 place->root->served++;
                 state->counters.served++;
@@ -78,9 +91,10 @@ PyTypeObject *loader_type_new(ModuleState *state) {
                                  &state->loader_slot);
 }
 
-PyObject *loader_new(ModuleState *state, Root *root, uint32_t entry, PyObject *name, PyObject *path) {
+PyObject *loader_new(ModuleState *state, Root *root, Mapping *mapping, uint32_t entry, PyObject *name,
+                     PyObject *path) {
         PyObject *self = instance_new(state->loader_type);
-        PyObject *place = self ? place_new(state, root, entry, NULL) : NULL;
+        PyObject *place = self ? place_new(state, root, mapping, entry, NULL) : NULL;
 
         if (place) {
                 place_put(self, state->loader_slot, place);

@@ -17,6 +17,7 @@
 PyTypeObject *loader_type_new(ModuleState *state);
 
 /* A loader for an entry of a root's image. Return: new, or NULL with an exception. */
-PyObject *loader_new(ModuleState *state, Root *root, uint32_t entry, PyObject *name, PyObject *path);
+PyObject *loader_new(ModuleState *state, Root *root, Mapping *mapping, uint32_t entry, PyObject *name,
+                     PyObject *path);
 
 #endif

@@ -202,12 +202,14 @@ static PyObject *roots_list(const ModuleState *state) {
         for (const Root *root = state->roots; list && root; root = root->next) {
                 PyObject *path = PyUnicode_DecodeFSDefault(root->path);
                 PyObject *item =
-                        path ? Py_BuildValue("{s:N,s:s,s:s,s:K,s:I,s:K,s:K}", "path", path, "state",
-                                             root_state_name(root->state), "reason", root->reason,
-                                             "generation", (unsigned long long)root->generation, "modules",
-                                             root->image.base ? root->image.header->module_count : 0u,
-                                             "bytes", (unsigned long long)root->image.size, "served",
-                                             (unsigned long long)root->served)
+                        path ? Py_BuildValue(
+                                       "{s:N,s:s,s:s,s:K,s:I,s:K,s:K}", "path", path, "state",
+                                       root_state_name(root->state), "reason", root->reason, "generation",
+                                       (unsigned long long)root->generation, "modules",
+                                       root->mapping ? root->mapping->image.header->module_count : 0u,
+                                       "bytes",
+                                       (unsigned long long)(root->mapping ? root->mapping->image.size : 0),
+                                       "served", (unsigned long long)root->served)
                              : NULL;
 
                 if (!item || PyList_Insert(list, 0, item) < 0)
@@ -264,6 +266,8 @@ static PyObject *module_lookup(PyObject *module, PyObject *args) {
         Py_ssize_t path_length, name_length;
         uint32_t directory, number = IMAGE_NONE;
         const ImageEntry *entry = NULL;
+        const Image *image;
+        bool stale = false;
         Root *root;
 
         if (!PyArg_ParseTuple(args, "s#s#:lookup", &path, &path_length, &name, &name_length))
@@ -271,20 +275,26 @@ static PyObject *module_lookup(PyObject *module, PyObject *args) {
         root = root_find(state, path, (size_t)path_length, &directory);
         if (!root)
                 Py_RETURN_NONE;
-        if (directory == IMAGE_NONE)
-                kind = root->image.base ? "no directory" : "no image";
-        else
-                number = image_find(&root->image, directory, name, (size_t)name_length);
+        image = root->mapping ? &root->mapping->image : NULL;
+        if (directory == IMAGE_NONE) {
+                kind = image ? "no directory" : "no image";
+        } else {
+                number = image_find(image, directory, name, (size_t)name_length);
+                stale = !mapping_is_live(root->mapping) ||
+                        staleness_directory(&root->mapping->staleness, directory);
+        }
         if (number != IMAGE_NONE)
-                entry = image_entry(&root->image, number);
+                entry = image_entry(image, number);
         if (entry) {
                 kind = entry->kind < ELEMENTSOF(kinds) ? kinds[entry->kind] : "unknown";
-                reason = image_string(&root->image, entry->reason, NULL);
+                reason = image_string(image, entry->reason, NULL);
+                stale |= staleness_entry(&root->mapping->staleness, number);
         }
-        return Py_BuildValue("{s:s,s:s,s:s,s:K,s:s,s:z,s:O}", "root", root->path, "state",
+        return Py_BuildValue("{s:s,s:s,s:s,s:K,s:s,s:z,s:O,s:O}", "root", root->path, "state",
                              root_state_name(root->state), "root_reason", root->reason, "generation",
                              (unsigned long long)root->generation, "kind", kind, "reason", reason, "code",
-                             entry && (entry->code_size || entry->frozen_size) ? Py_True : Py_False);
+                             entry && (entry->code_size || entry->frozen_size) ? Py_True : Py_False, "stale",
+                             stale ? Py_True : Py_False);
 }
 
 /* ---- the module ---- */

@@ -9,6 +9,7 @@ static void place_dealloc(PyObject *self) {
         PyTypeObject *type = Py_TYPE(self);
 
         Py_XDECREF(((Place *)self)->prefix);
+        mapping_unref(((Place *)self)->mapping);
         type->tp_free(self);
         Py_DECREF(type);
 }
@@ -29,15 +30,33 @@ PyTypeObject *place_type_new(void) {
         return (PyTypeObject *)PyType_FromSpec(&spec);
 }
 
-PyObject *place_new(ModuleState *state, Root *root, uint32_t number, PyObject *prefix) {
+PyObject *place_new(ModuleState *state, Root *root, Mapping *mapping, uint32_t number, PyObject *prefix) {
         Place *place = (Place *)state->place_type->tp_alloc(state->place_type, 0);
 
         if (!place)
                 return NULL;
         place->root = root;
+        place->mapping = mapping_ref(mapping);
         place->number = number;
         place->prefix = Py_XNewRef(prefix);
         return (PyObject *)place;
+}
+
+void place_move(Place *place, Mapping *mapping) {
+        size_t skip = place->root->path_length + 1;
+        Py_ssize_t length;
+        const char *prefix = PyUnicode_AsUTF8AndSize(place->prefix, &length);
+
+        mapping_ref(mapping);
+        mapping_unref(place->mapping);
+        place->mapping = mapping;
+        place->number = IMAGE_NONE;
+        if (!prefix)
+                PyErr_Clear();
+        else if ((size_t)length == skip)
+                place->number = 0;
+        else if ((size_t)length > skip)
+                place->number = image_walk(&mapping->image, prefix + skip, (size_t)length - skip - 1);
 }
 
 PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const char *name, PyMethodDef *methods,

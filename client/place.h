@@ -9,11 +9,13 @@
 
 #include <Python.h>
 
+#include "mapping.h"
 #include "root.h"
 #include "state.h"
 
 typedef struct Place {
         PyObject_HEAD Root *root; /* lives as long as the module, which whoever holds the place keeps alive */
+        Mapping *mapping;         /* owned: what the number counts in */
         uint32_t number;          /* of the directory or entry */
         PyObject *prefix;         /* a directory's: its path and a slash, str; otherwise NULL */
 } Place;
@@ -21,8 +23,8 @@ typedef struct Place {
 /* Return: the type, or NULL with an exception. */
 PyTypeObject *place_type_new(void);
 
-/* @prefix is borrowed. Return: a new place, or NULL with an exception. */
-PyObject *place_new(ModuleState *state, Root *root, uint32_t number, PyObject *prefix);
+/* @mapping and @prefix are borrowed. Return: a new place, or NULL with an exception. */
+PyObject *place_new(ModuleState *state, Root *root, Mapping *mapping, uint32_t number, PyObject *prefix);
 
 /**
  * place_subtype_new() - a subclass of a stock class, with one hidden slot for a Place
@@ -36,6 +38,9 @@ PyObject *place_new(ModuleState *state, Root *root, uint32_t number, PyObject *p
  */
 PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const char *name, PyMethodDef *methods,
                                 PyGetSetDef *getsets, Py_ssize_t *ret_offset);
+
+/* Move a directory's place to another mapping of its root; its number becomes IMAGE_NONE if it is not there. */
+void place_move(Place *place, Mapping *mapping);
 
 /* The place in an instance's slot, borrowed, or NULL if it has none. */
 static inline Place *place_at(PyObject *self, Py_ssize_t offset) {

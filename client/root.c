@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
-#include "code.h"
 #include "shimport.pb-c.h"
 #include "util.h"
 
@@ -39,37 +39,74 @@ Root *root_find(ModuleState *state, const char *path, size_t length, uint32_t *r
         if (!best)
                 return NULL;
         *ret_directory = IMAGE_NONE;
-        if (best->image.base) {
+        if (best->mapping) {
                 if (length == best->path_length)
                         *ret_directory = 0;
                 else
-                        *ret_directory = image_walk(&best->image, path + best->path_length + 1,
+                        *ret_directory = image_walk(&best->mapping->image, path + best->path_length + 1,
                                                     length - best->path_length - 1);
         }
         return best;
 }
 
-static int root_add(ModuleState *state, const AttachRoot *answer) {
+static void answer_unmap(AttachRoot *answer) {
+        if (answer->image.base)
+                munmap((void *)answer->image.base, answer->image.size);
+        staleness_done(&answer->staleness);
+}
+
+/* Keep an answer, and its mappings. Return: 0, or -1 with an exception, and then they are unmapped. */
+static int root_take(Root *root, AttachRoot *answer) {
+        char *reason = strdup(answer->reason);
+        Mapping *mapping = NULL;
+
+        if (!reason) {
+                answer_unmap(answer);
+                PyErr_NoMemory();
+                return -1;
+        }
+        if (answer->image.base) {
+                mapping = mapping_new_consume(answer->image, answer->staleness);
+                if (!mapping) {
+                        free(reason);
+                        return -1;
+                }
+        }
+        free(root->reason);
+        root->reason = reason;
+        root->state = answer->state;
+        root->generation = answer->generation;
+        root->dev = answer->dev;
+        root->ino = answer->ino;
+        mapping_unref(root->mapping);
+        root->mapping = mapping;
+        return 0;
+}
+
+static void root_free(Root *root) {
+        mapping_unref(root->mapping);
+        free(root->path);
+        free(root->reason);
+        PyMem_Free(root);
+}
+
+static int root_add(ModuleState *state, AttachRoot *answer) {
         Root *root = PyMem_Calloc(1, sizeof(*root));
 
-        if (root) {
+        if (root)
                 root->path = strdup(answer->path);
-                root->reason = strdup(answer->reason);
-        }
-        if (!root || !root->path || !root->reason) {
-                if (root) {
-                        free(root->path);
-                        free(root->reason);
-                }
+        if (!root || !root->path) {
                 PyMem_Free(root);
+                answer_unmap(answer);
                 PyErr_NoMemory();
                 return -1;
         }
         root->path_length = path_trim(root->path, strlen(root->path));
         root->path[root->path_length] = '\0';
-        root->state = answer->state;
-        root->generation = answer->generation;
-        root->image = answer->image;
+        if (root_take(root, answer) < 0) {
+                root_free(root);
+                return -1;
+        }
         root->next = state->roots;
         state->roots = root;
         return 0;
@@ -80,18 +117,13 @@ void root_free_all(ModuleState *state) {
                 Root *root = state->roots;
 
                 state->roots = root->next;
-                root_code_free(root->code);
-                if (root->image.base)
-                        munmap((void *)root->image.base, root->image.size);
-                free(root->path);
-                free(root->reason);
-                PyMem_Free(root);
+                root_free(root);
         }
         state->arena = arena_free(state->arena);
 }
 
-/* Asks for up to PACKET_ROOTS_MAX roots that are open, and keeps what comes of it. */
-static int attach_batch(ModuleState *state, AttachRoot *roots, size_t n, bool late) {
+/* Ask for roots that are open. A daemon that does not answer makes the state deaf. Return: 0, or -1: no memory. */
+static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late) {
         AttachRequest request = {
                 .executable = PyBytes_AS_STRING(state->executable),
                 .options = state->options,
@@ -121,14 +153,21 @@ static int attach_batch(ModuleState *state, AttachRoot *roots, size_t n, bool la
                 }
                 state_debug(state, "%s: %s%s%s", roots[i].path, roots[i].image.base ? "served" : "stock",
                             roots[i].reason[0] ? ", " : "", roots[i].reason);
-                if (root_add(state, &roots[i]) < 0) {
-                        for (; i < n; i++)
-                                if (roots[i].image.base)
-                                        munmap((void *)roots[i].image.base, roots[i].image.size);
-                        return -1;
-                }
         }
         return 0;
+}
+
+/* Asks for up to PACKET_ROOTS_MAX roots that are open, and keeps what comes of it. */
+static int attach_batch(ModuleState *state, AttachRoot *roots, size_t n, bool late) {
+        int r = roots_ask(state, roots, n, late);
+
+        for (size_t i = 0; i < n; i++) {
+                if (r == 0)
+                        r = root_add(state, &roots[i]);
+                else
+                        answer_unmap(&roots[i]);
+        }
+        return r;
 }
 
 int root_attach(ModuleState *state, PyObject *paths, bool late) {
@@ -175,4 +214,66 @@ finish:
         PyMem_Free(batch);
         Py_XDECREF(borrowed);
         return r;
+}
+
+/* ---- freshness ---- */
+
+/* Ask for a root again: there is a newer image, or another directory at its path. */
+static int root_attach_again(ModuleState *state, Root *root) {
+        AttachRoot answer;
+        int r;
+
+        root->mapping = mapping_unref(root->mapping);
+        if (attach_root_open(&answer, root->path) < 0)
+                return 0; /* gone: stock says so */
+        root->attaching = true;
+        r = roots_ask(state, &answer, 1, false);
+        root->attaching = false;
+        attach_root_close(&answer);
+        if (r < 0) {
+                answer_unmap(&answer);
+                return -1;
+        }
+        return root_take(root, &answer);
+}
+
+static bool root_is_another(const Root *root) {
+        struct stat st;
+
+        return stat(root->path, &st) < 0 || st.st_dev != root->dev || st.st_ino != root->ino;
+}
+
+/* One round trip, after which all changes complete by now are in the bits. */
+static int root_barrier(ModuleState *state) {
+        int r;
+
+        state->doubt = false;
+        Py_BEGIN_ALLOW_THREADS r = attach_barrier(state->socket, state->budget_ms);
+        Py_END_ALLOW_THREADS for (Root *root = state->roots; root; root = root->next) {
+                if (!root->mapping)
+                        continue;
+                if (r < 0) /* nobody renews the promise */
+                        root->mapping = mapping_unref(root->mapping);
+                else if (root_is_another(root) && root_attach_again(state, root) < 0)
+                        return -1;
+        }
+        if (r < 0) {
+                state->deaf = true;
+                state_debug(state, "no answer to a barrier: %s", strerror(-r));
+        }
+        return 0;
+}
+
+void root_doubt(ModuleState *state) {
+        state->doubt = true;
+}
+
+Mapping *root_current(ModuleState *state, Root *root) {
+        if (state->doubt && root_barrier(state) < 0)
+                return NULL;
+        if (!root->mapping || root->attaching)
+                return NULL;
+        if (mapping_is_superseded(root->mapping) && root_attach_again(state, root) < 0)
+                return NULL;
+        return root->mapping && mapping_is_live(root->mapping) ? root->mapping : NULL;
 }

@@ -4,12 +4,14 @@
 
 /*
  * The roots of a process: each path entry that was asked for, with its image if there is one. A root is found
- * by the path it was opened under. Mappings live as long as the module.
+ * by the path it was opened under, and lives as long as the module.
+ *
+ * root_current() is where freshness is kept: whoever wants to read from an image asks there first.
  */
 
 #include <Python.h>
 
-#include "image.h"
+#include "mapping.h"
 #include "state.h"
 
 struct Root {
@@ -19,9 +21,10 @@ struct Root {
         int state; /* Shimport__RootState */
         uint64_t generation;
         char *reason;
-        Image image;           /* base is NULL: stock */
-        struct RootCode *code; /* what thawing keeps, see code.h; NULL until something is thawed */
-        bool unthawable;       /* in this interpreter */
+        dev_t dev; /* of the directory that was opened */
+        ino_t ino;
+        Mapping *mapping; /* owned; NULL: stock */
+        bool attaching;   /* somebody waits for the daemon's answer, without the GIL */
         uint64_t served;
 };
 
@@ -44,6 +47,19 @@ int root_attach(ModuleState *state, PyObject *paths, bool late);
  * Return: the root, even if it has no image; NULL if the path lies under none that was asked for.
  */
 Root *root_find(ModuleState *state, const char *path, size_t length, uint32_t *ret_directory);
+
+/**
+ * root_current() - what may be read now
+ *
+ * Asks the daemon only if it has a newer image, or after root_doubt().
+ *
+ * Return: the root's mapping, borrowed until the GIL is given up, or NULL if stock must answer; with an exception
+ * only for a lack of memory.
+ */
+Mapping *root_current(ModuleState *state, Root *root);
+
+/* importlib.invalidate_caches() was called: before the next answer the daemon shall have seen all changes. */
+void root_doubt(ModuleState *state);
 
 /* Whether this very path was asked for. */
 bool root_known(const ModuleState *state, const char *path, size_t length);

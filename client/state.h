@@ -31,6 +31,7 @@ typedef struct Root Root;
         X(path_stats)                 \
         X(source_to_code)             \
         X(find_spec)                  \
+        X(invalidate_caches)          \
         X(pycache_prefix)             \
         X(path_hooks)                 \
         X(path_importer_cache)        \
@@ -87,7 +88,8 @@ typedef struct ModuleState {
         pid_t pid; /* of the activation: a forked child does not report what its parent will */
 
         bool active;
-        bool deaf; /* the daemon failed us once: not asked again by this process */
+        bool deaf;  /* the daemon failed us once: not asked again by this process */
+        bool doubt; /* a barrier is due before the next answer */
         char reason[200];
         Root *roots;  /* those asked for, by whatever outcome */
         Arena *arena; /* of thawed code; NULL until there is some */
