@@ -19,7 +19,22 @@ bool image_file_string_is(const ImageFile *file, ImageString string, const void 
         return found && length == size && memcmp(found, bytes, size) == 0;
 }
 
+int image_file_vouch(ImageFile *file) {
+        const ImageHeader *header = file->image.header;
+        int r;
+
+        r = staleness_new(header->generation, header->directory_count, header->entry_count, &file->state_fd,
+                          &file->state);
+        return r < 0 ? r : staleness_vouch(&file->state);
+}
+
 void image_file_done(ImageFile *file) {
+        if (file->state.header) {
+                staleness_supersede(&file->state);
+                staleness_disown(&file->state);
+        }
+        staleness_done(&file->state);
+        fd_close(file->state_fd);
         if (file->image.base)
                 munmap((void *)file->image.base, file->image.size);
         fd_close(file->fd);
@@ -28,7 +43,7 @@ void image_file_done(ImageFile *file) {
 
 int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *ret_file,
                             const char **ret_reason) {
-        _cleanup_(image_file_done) ImageFile file = { .fd = fd_ };
+        _cleanup_(image_file_done) ImageFile file = { .fd = fd_, .state_fd = -1 };
         MemfdInfo info;
         const void *base;
         int r;

@@ -6,20 +6,25 @@
  * A sealed image as the daemon holds it: the memfd that processes are handed, and a mapping of its own, to
  * read the header, what was left out, and what `explain` asks for. Its content is a builder's word: looked at
  * through the checked reader, and trusted for nothing but what the processes check themselves.
+ *
+ * Beside it stands its state, which the daemon makes, and vouches for as long as the image is handed out.
  */
 
 #include <stdbool.h>
 #include <sys/types.h>
 
 #include "image.h"
+#include "staleness.h"
 
 typedef struct ImageFile {
         int fd; /* -1: none */
         uid_t owner;
         Image image;
+        int state_fd; /* -1: it has no state yet */
+        Staleness state;
 } ImageFile;
 
-#define IMAGE_FILE_NONE ((ImageFile){ .fd = -1 })
+#define IMAGE_FILE_NONE ((ImageFile){ .fd = -1, .state_fd = -1 })
 
 /* What an image must be to be taken. */
 typedef struct ImageExpected {
@@ -45,7 +50,10 @@ enum {
 int image_file_open_consume(int fd, const ImageExpected *expected, ImageFile *ret_file,
                             const char **ret_reason);
 
-/* Unmap and close; processes that have it mapped keep it. */
+/* Make its state, with nothing stale, and vouch for it. Return: 0 or a negative errno. */
+int image_file_vouch(ImageFile *file);
+
+/* Let go of it: whoever has it mapped learns that it is superseded, and that nobody keeps its state. */
 void image_file_done(ImageFile *file);
 
 /* Does the string of the image have these bytes? */

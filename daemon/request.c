@@ -129,8 +129,8 @@ static void request_attach(Request *request) {
         Shimport__AttachReply body = SHIMPORT__ATTACH_REPLY__INIT;
         Shimport__Reply reply = SHIMPORT__REPLY__INIT;
         Shimport__RootAnswer answers[PACKET_ROOTS_MAX], *list[PACKET_ROOTS_MAX];
-        int images[PACKET_ROOTS_MAX];
-        size_t n_images = 0;
+        int fds[2 * PACKET_ROOTS_MAX];
+        size_t n_fds = 0;
 
         if (!request_check_roots(request, attach->interpreter, attach->n_roots))
                 return;
@@ -152,19 +152,23 @@ static void request_attach(Request *request) {
                 }
                 list[i] = &answers[i];
                 shimport__root_answer__init(list[i]);
-                list[i]->state = (Shimport__RootState)answer.state;
-                list[i]->reason = message_text(answer.reason);
-                if (answer.state == ROOT_SERVED) {
-                        list[i]->has_image = true;
+                if (answer.root &&
+                    root_is_served(answer.root)) { /* whatever of it is stale, its state says */
+                        list[i]->state = SHIMPORT__ROOT_STATE__SERVED;
                         list[i]->generation = answer.root->generation;
-                        images[n_images++] = answer.root->image.fd;
+                        list[i]->has_image = list[i]->has_state = true;
+                        fds[n_fds++] = answer.root->image.fd;
+                        fds[n_fds++] = answer.root->image.state_fd;
+                } else {
+                        list[i]->state = (Shimport__RootState)answer.state;
+                        list[i]->reason = message_text(answer.reason);
                 }
         }
         body.answers = list;
         body.n_answers = attach->n_roots;
         reply.body_case = SHIMPORT__REPLY__BODY_ATTACH;
         reply.attach = &body;
-        peer_send(request->peer, &reply, images, n_images);
+        peer_send(request->peer, &reply, fds, n_fds);
 }
 
 static void request_barrier(Request *request) {
@@ -198,7 +202,7 @@ static int warm_root(Request *request, Warm *warm, size_t i) {
                 if (r < 0)
                         return r;
         }
-        if (answer.state == ROOT_BUILDING)
+        if (answer.state == ROOT_BUILDING || answer.state == ROOT_REBUILDING)
                 warm_add(warm, answer.root);
         else
                 warm_add_result(warm, root->path.data, root->path.len, answer.state == ROOT_SERVED,
@@ -281,10 +285,10 @@ static void explain_root(const Request *request, size_t i, Shimport__ExplainAnsw
         root = store_find(request->daemon->store, &question.key);
         if (!root)
                 return;
-        answer->state = (Shimport__RootState)root->state;
+        answer->state = root_told_state(root);
         answer->reason = message_text(root->reason);
         answer->generation = root->generation;
-        if (root->state == ROOT_SERVED)
+        if (root_is_served(root))
                 explain_entry(answer, &root->image.image, explain);
 }
 

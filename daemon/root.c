@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,7 +15,7 @@
 
 /* Changes come in bursts (an editor's save, pip install): the pause before building again, doubled for each
  * build in a row that was overtaken by the next change. */
-#define STALE_PAUSE_MS 200
+#define STALE_PAUSE_MS 100
 #define STALE_DOUBLINGS_MAX 7
 
 /* Likewise for builds that fail. */
@@ -38,6 +37,11 @@ static uint64_t root_pause(uint64_t pause, unsigned times, unsigned most) {
         return pause << (times < most ? times : most);
 }
 
+Shimport__RootState root_told_state(const Root *root) {
+        return root->state == ROOT_REBUILDING ? SHIMPORT__ROOT_STATE__STALE
+                                              : (Shimport__RootState)root->state;
+}
+
 static void root_settle(Root *root, bool served) {
         List *link;
 
@@ -54,33 +58,29 @@ static void root_enter(Root *root, RootState state) {
         uint64_t now = store_now(root->store);
 
         root->state = state;
-        if (state != ROOT_SERVED) {
-                store_account(root->store, -(int64_t)root_size(root));
-                image_file_done(&root->image);
-        }
         switch (state) {
         case ROOT_SEEN:
         case ROOT_REFUSED:
                 break;
         case ROOT_BUILDING:
-                root->changed = false;
-                *root->unwatched = '\0';
                 *root->reason = '\0';
+                break;
+        case ROOT_REBUILDING:
                 break;
         case ROOT_SERVED:
-                root->failures = root->restless = 0;
+                root->restless = 0;
                 *root->reason = '\0';
-                root_settle(root, true);
                 break;
         case ROOT_STALE:
-                root->due = now + root_pause(STALE_PAUSE_MS, root->restless, STALE_DOUBLINGS_MAX);
+                if (root->failures)
+                        root->due =
+                                now + root_pause(FAILED_PAUSE_MS, root->failures - 1, FAILED_DOUBLINGS_MAX);
+                else
+                        root->due = now + root_pause(STALE_PAUSE_MS, root->restless, STALE_DOUBLINGS_MAX);
                 store_schedule(root->store, root);
                 break;
         case ROOT_FAILED:
-                root->due = now + root_pause(FAILED_PAUSE_MS, root->failures++, FAILED_DOUBLINGS_MAX);
-                watch_set_clear(&root->watched);
-                watch_set_clear(&root->watching);
-                root_settle(root, false);
+                root->due = now + root_pause(FAILED_PAUSE_MS, root->failures - 1, FAILED_DOUBLINGS_MAX);
                 break;
         }
 }
@@ -93,34 +93,28 @@ __attribute__((format(printf, 2, 3))) static void root_fail(Root *root, const ch
         va_end(arguments);
         log_peer("%s: not built: %s", root_path(root), root->reason); /* peers can ask for what must fail */
         store_count_build(root->store, root, false);
-        root_enter(root, ROOT_FAILED);
-}
-
-static void describe_change(const WatchEvent *event, char *buffer, size_t size) {
-        if (event->mask & IN_Q_OVERFLOW)
-                snprintf(buffer, size, "more changes than the kernel could queue");
-        else
-                snprintf(buffer, size, "changed: %s%s%s", event->directory,
-                         *event->directory && *event->name ? "/" : "",
-                         *event->directory || *event->name ? event->name : "the directory itself");
+        watch_set_clear(&root->watching);
+        root->failures++;
+        root_enter(root, root_is_served(root) ? ROOT_STALE : ROOT_FAILED);
+        root_settle(root, false);
 }
 
 static void on_watched(WatchSet *set, const WatchEvent *event) {
         Root *root = list_entry(set, Root, watched);
 
+        change_mark(event, &root->image.image, &root->image.state);
         if (root->state != ROOT_SERVED)
                 return;
-        describe_change(event, root->reason, sizeof(root->reason));
+        change_describe(event, root->reason, sizeof(root->reason));
         root_enter(root, ROOT_STALE);
 }
 
 static void on_watching(WatchSet *set, const WatchEvent *event) {
         Root *root = list_entry(set, Root, watching);
 
-        if (root->changed)
-                return;
-        root->changed = true;
-        describe_change(event, root->reason, sizeof(root->reason));
+        if (change_log_is_empty(&root->changes))
+                change_describe(event, root->reason, sizeof(root->reason));
+        change_log_add(&root->changes, event);
 }
 
 int root_compare(const void *a, const void *b) {
@@ -177,10 +171,10 @@ Root *root_free(Root *root) {
                 builder_abandon(root->builder);
         snprintf(root->reason, sizeof(root->reason), "it was dropped");
         root_settle(root, false);
-        store_account(root->store, -(int64_t)root_size(root));
-        image_file_done(&root->image);
         watch_set_done(&root->watched);
         watch_set_done(&root->watching);
+        change_log_clear(&root->changes);
+        store_withdraw(root->store, &root->image);
         fd_close(root->fd);
         free((void *)root->key.path);
         free((void *)root->key.tag);
@@ -214,7 +208,9 @@ int root_build_consume(Root *root, int fd_) {
                 return r;
         fd_close(root->fd);
         root->fd = steal_fd(&fd);
-        root_enter(root, ROOT_BUILDING);
+        change_log_clear(&root->changes);
+        *root->unwatched = '\0';
+        root_enter(root, root_is_served(root) ? ROOT_REBUILDING : ROOT_BUILDING);
         return 0;
 }
 
@@ -229,7 +225,7 @@ int root_reopen(const Root *root) {
         r = syscalls_fstat(fd, &st);
         if (r < 0)
                 return r;
-        if (st.st_dev != root->key.dev || st.st_ino != root->key.ino)
+        if (st.st_dev != root->key.dev || st.st_ino != root->key.ino || st.st_uid != root->owner)
                 return -ESTALE;
         return steal_fd(&fd);
 }
@@ -305,22 +301,34 @@ static void on_progress(void *userdata, uint32_t done, uint32_t total) {
         }
 }
 
+/* The one step: from here on the new image is handed out, and who has the old one learns that there is another. */
 static void root_publish(Root *root, ImageFile *file, uint32_t declined) {
         Store *store = root->store;
+        ImageFile old = root->image;
 
+        change_log_replay(&root->changes, &file->image, &file->state);
         root->image = *file;
         *file = IMAGE_FILE_NONE;
+        watch_set_move(&root->watched, &root->watching);
+        store_account(store, &root->image);
+        store_withdraw(store, &old);
+        root->failures = 0;
         root->declined = declined;
         root->generation = root->build_generation;
         root->built_ms = store_now(store) - root->build_started;
         root->built_at = (uint64_t)time(NULL);
-        watch_set_move(&root->watched, &root->watching);
-        store_account(store, (int64_t)root_size(root));
         store_count_build(store, root, true);
         log_info("%s: built for %s: %u modules, %llu bytes, %llu ms", root_path(root), root->executable,
                  root->image.image.header->module_count, (unsigned long long)root_size(root),
                  (unsigned long long)root->built_ms);
-        root_enter(root, ROOT_SERVED);
+        if (change_log_is_empty(&root->changes)) {
+                root_enter(root, ROOT_SERVED);
+        } else {
+                change_log_clear(&root->changes);
+                root->restless++;
+                root_enter(root, ROOT_STALE);
+        }
+        root_settle(root, true);
         store_make_room(store, root);
 }
 
@@ -357,13 +365,12 @@ static void on_end(void *userdata, BuilderOutcome *outcome) {
                           (unsigned long long)memory_max);
                 return;
         }
-        watch_drain(store_watch(root->store));
-        if (root->changed) {
-                root->restless++;
-                watch_set_clear(&root->watching);
-                root_enter(root, ROOT_STALE);
+        r = image_file_vouch(&file);
+        if (r < 0) {
+                root_fail(root, "no state for the image: %s", strerror(-r));
                 return;
         }
+        watch_drain(store_watch(root->store));
         root_publish(root, &file, outcome->declined);
 }
 

@@ -5,12 +5,16 @@
 /*
  * What the daemon knows of one root for one interpreter tag: whether there is an image, and if not, why not.
  *
- *      SEEN ──> BUILDING ──> SERVED ──> STALE ──> BUILDING ...
+ *      SEEN ──> BUILDING ──> SERVED ──> STALE ──> REBUILDING ──> SERVED ...
+ *                  │                      ^            │
+ *                  │                      └────────────┘ (it failed, or something changed meanwhile)
  *                  └──> FAILED ──> BUILDING (asked for again, after a while)
  *
- * The store owns roots; a root owns its image, the watches that the image depends on, and its builder. An image
- * is served only while nothing has changed since before its directories were listed: the first change makes it
- * STALE, which withdraws the image; it is built again after a pause that grows while the changes do not stop.
+ * The store owns roots; a root owns its image, the watches that the image depends on, and its builder. A change
+ * sets bits in the state beside the image (change.h) and makes it STALE: it is handed out all the same, and
+ * processes pass over what the bits say. After a pause that grows while the changes do not stop another image is
+ * built, and takes its place in one step: nobody waits for it. What changes while a builder is at work is logged,
+ * and replayed into the state of the image that comes of it.
  *
  * A root holds no descriptor of its directory but while it is being built, so it keeps nothing from being
  * unmounted: the watches pin the inode for as long as the image is served.
@@ -21,6 +25,7 @@
 #include <stdint.h>
 
 #include "builder.h"
+#include "change.h"
 #include "image_file.h"
 #include "list.h"
 #include "queue.h"
@@ -31,14 +36,15 @@ typedef struct Store Store;
 typedef struct Root Root;
 typedef struct RootWaiter RootWaiter;
 
-/* The numbers are those of the messages. */
+/* The numbers are those of the messages, for those states that a message can tell. */
 typedef enum RootState {
         ROOT_SERVED = SHIMPORT__ROOT_STATE__SERVED,
         ROOT_BUILDING = SHIMPORT__ROOT_STATE__BUILDING,
-        ROOT_STALE = SHIMPORT__ROOT_STATE__STALE,
+        ROOT_STALE = SHIMPORT__ROOT_STATE__STALE, /* has an image, and another is due */
         ROOT_FAILED = SHIMPORT__ROOT_STATE__FAILED,
         ROOT_REFUSED = SHIMPORT__ROOT_STATE__REFUSED, /* an answer only, never a root's state */
         ROOT_SEEN = SHIMPORT__ROOT_STATE__SEEN,
+        ROOT_REBUILDING, /* has an image, and another is being built */
 } RootState;
 
 typedef struct RootKey {
@@ -78,7 +84,7 @@ struct Root {
         Builder *builder;
         int fd;
         WatchSet watching;
-        bool changed;           /* since its directories were listed */
+        ChangeLog changes;      /* since its directories were listed */
         char unwatched[128];    /* why a directory could not be watched, or "" */
         uint64_t build_started; /* loop's milliseconds */
         uint64_t build_generation;
@@ -119,6 +125,14 @@ int root_build_consume(Root *root, int fd);
 /* Open the directory again at its path. Return: a descriptor, or -ESTALE if another directory is there now, or
  * a negative errno. */
 int root_reopen(const Root *root);
+
+/* Is there an image to hand out? */
+static inline bool root_is_served(const Root *root) {
+        return root->image.fd >= 0;
+}
+
+/* Its state for a person. */
+Shimport__RootState root_told_state(const Root *root);
 
 /* The image's size, 0 without one. */
 static inline uint64_t root_size(const Root *root) {

@@ -76,7 +76,7 @@ static void fill_image(StatusImage *status, const Root *root) {
                 (ProtobufCBinaryData){ .len = root->key.path_size, .data = (uint8_t *)root->key.path };
         message->tag = (ProtobufCBinaryData){ .len = root->key.tag_size, .data = (uint8_t *)root->key.tag };
         message->interpreter = message_text(root->executable);
-        message->state = (Shimport__RootState)root->state;
+        message->state = root_told_state(root);
         message->reason = message_text(root->reason);
         message->generation = root->generation;
         message->built_ms = root->built_ms;

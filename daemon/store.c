@@ -23,7 +23,7 @@ struct Store {
         const char *client_path;
         void *tree; /* tsearch(3) tree of Root */
         List roots;
-        size_t n_roots;
+        size_t n_roots, n_images;
         uint64_t generation;
         StoreStatus status;
 };
@@ -102,8 +102,17 @@ uid_t store_builder_uid(uid_t owner) {
         return self == 0 ? owner : self;
 }
 
-void store_account(Store *store, int64_t bytes) {
-        store->status.memory += (uint64_t)bytes;
+void store_account(Store *store, const ImageFile *image) {
+        store->status.memory += image->image.size;
+        store->n_images++;
+}
+
+void store_withdraw(Store *store, ImageFile *image) {
+        if (image->fd < 0)
+                return;
+        store->status.memory -= image->image.size;
+        store->n_images--;
+        image_file_done(image);
 }
 
 void store_count_build(Store *store, const Root *root, bool built) {
@@ -151,13 +160,15 @@ void store_make_room(Store *store, const Root *keep) {
         list_for_each(link, &store->roots) {
                 Root *root = list_entry(link, Root, link);
 
-                if (store->status.memory <= store->config->memory_max)
+                if (store->status.memory <= store->config->memory_max && store->n_images <= STORE_IMAGES_MAX)
                         return;
-                if (root == keep || root->state != ROOT_SERVED)
+                if (root == keep || !root_is_served(root))
                         continue;
-                log_warning("%s: withdrawn: the images take %llu bytes, and MemoryMax= is %llu",
-                            (const char *)root->key.path, (unsigned long long)store->status.memory,
-                            (unsigned long long)store->config->memory_max);
+                log_warning("%s: withdrawn: %zu images take %llu bytes; MemoryMax= is %llu, and %u the most "
+                            "images",
+                            (const char *)root->key.path, store->n_images,
+                            (unsigned long long)store->status.memory,
+                            (unsigned long long)store->config->memory_max, STORE_IMAGES_MAX);
                 store_remove(store, root);
         }
 }
@@ -252,6 +263,7 @@ static bool store_wants_build(const Store *store, const Root *root, const StoreQ
         case ROOT_STALE:
                 return question->asking == STORE_WARM;
         case ROOT_BUILDING:
+        case ROOT_REBUILDING:
         case ROOT_SERVED:
                 return false;
         }
@@ -304,7 +316,7 @@ int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answ
         }
         answer.state = answer.root->state;
         answer.reason = answer.root->reason;
-        if (answer.state == ROOT_SERVED && question->asking != STORE_WARM)
+        if (root_is_served(answer.root) && question->asking != STORE_WARM)
                 store_touch(store, answer.root);
         if (!(is_new && question->asking == STORE_LATE) && store_wants_build(store, answer.root, question) &&
             !store_refusal(question)) {

@@ -16,6 +16,10 @@
 /* Records of roots, with an image or without. A late-asked root without an image gives way first. */
 #define STORE_ROOTS_MAX 4096
 
+/* When the daemon dies the kernel lets go of so many robust mutexes (ROBUST_LIST_LIMIT, 2048), one for the state of
+ * each image: the processes that hold one more would never learn of it. */
+#define STORE_IMAGES_MAX 2000
+
 #define STORE_ERROR_MAX 768
 
 typedef struct StoreStatus {
@@ -88,14 +92,16 @@ uint64_t store_next_generation(Store *store);
 /* Who builds a root of this owner: the owner, if we may be anybody; else ourselves. */
 uid_t store_builder_uid(uid_t owner);
 
-void store_account(Store *store, int64_t bytes);
+/* An image is handed out from now on, or it no longer is, and is let go. */
+void store_account(Store *store, const ImageFile *image);
+void store_withdraw(Store *store, ImageFile *image);
 void store_count_build(Store *store, const Root *root, bool built);
 void store_builder_gone(void *store);
 
 /* See to the root when it is due. */
 void store_schedule(Store *store, const Root *root);
 
-/* Free other roots until the images fit into MemoryMax. */
+/* Free other roots until the images fit into MemoryMax, and are not too many. */
 void store_make_room(Store *store, const Root *keep);
 
 #endif

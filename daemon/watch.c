@@ -13,9 +13,9 @@
 #include "watch.h"
 
 /* IN_CLOSE_WRITE for writers through a mapping, which make no other event. */
-#define WATCH_MASK                                                                                      \
-        (IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | \
-         IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+#define NAME_EVENTS (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
+#define CONTENT_EVENTS (IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE)
+#define WATCH_MASK (NAME_EVENTS | CONTENT_EVENTS | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
 #define EVENT_SIZE_MAX (sizeof(struct inotify_event) + NAME_MAX + 1)
 
@@ -130,14 +130,10 @@ size_t watch_limit(const Watch *watch) {
         return watch->limit;
 }
 
-bool watch_name_matters(const char *name) {
+static bool name_is_of_code(const char *name) {
         static const char *const suffixes[] = { ".py", ".pyc", ".so" };
         size_t length = strlen(name);
 
-        if (strcmp(name, "__pycache__") == 0)
-                return false;
-        if (!strchr(name, '.')) /* a package, a namespace portion, or a link to one */
-                return true;
         for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
                 size_t suffix = strlen(suffixes[i]);
 
@@ -147,10 +143,26 @@ bool watch_name_matters(const char *name) {
         return false;
 }
 
+bool watch_name_matters(const char *name) {
+        if (strcmp(name, "__pycache__") == 0)
+                return false;
+        /* without a dot: a package, a namespace portion, or a link to one */
+        return !strchr(name, '.') || name_is_of_code(name);
+}
+
+/* Could it change what an import finds? What is written into a file that holds no code could not. */
+static bool event_matters(const struct inotify_event *event) {
+        if (!event->len || !*event->name)
+                return true;
+        if (event->mask & (NAME_EVENTS | IN_ISDIR))
+                return watch_name_matters(event->name);
+        return name_is_of_code(event->name);
+}
+
 static void tell_all(Watch *watch) {
         WatchEvent event = { .name = "", .mask = IN_Q_OVERFLOW };
 
-        log_warning("the queue of changes ran over: every image is built again");
+        log_warning("the queue of changes ran over: every image is stale until it is built again");
         list_for_each(link, &watch->sets) {
                 WatchSet *set = list_entry(link, WatchSet, link);
 
@@ -169,7 +181,7 @@ static void tell(Watch *watch, const struct inotify_event *event) {
         directory = directory_find(watch, event->wd);
         if (!directory) /* given up since */
                 return;
-        if (!*told.name || watch_name_matters(told.name)) {
+        if (event_matters(event)) {
                 list_for_each(link, &directory->claims) {
                         WatchClaim *claim = list_entry(link, WatchClaim, in_directory);
 

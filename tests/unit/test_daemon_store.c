@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Roots and their builds: what is served, when it is withdrawn, and what becomes of builders that go wrong.
+ * Roots and their builds: what is served, what becomes of it when it changes, and of builders that go wrong.
  *
  * This program is also the builder: the daemon's part starts the interpreter with .../shimport/builder.py as its
  * last argument, and a copy of this program finds what it is to do wrong in the name of the client directory.
@@ -226,8 +226,8 @@ static StoreAnswer ask(Fixture *fixture) {
 static Root *served(Fixture *fixture, const char *directory) {
         StoreAnswer answer = ask_with(fixture, directory, TAG, fixture->executable, STORE_WARM);
 
-        if (answer.state == ROOT_BUILDING)
-                turn_until(&fixture->loop, answer.root->state != ROOT_BUILDING);
+        if (answer.state == ROOT_BUILDING || answer.state == ROOT_REBUILDING)
+                turn_until(&fixture->loop, answer.root->state != answer.state);
         assert_string_equal(answer.root->reason, "");
         assert_int_equal(answer.root->state, ROOT_SERVED);
         return answer.root;
@@ -274,24 +274,71 @@ static void a_root_that_is_asked_for_late_is_built_when_asked_for_again(void **s
         }
 }
 
-static void a_change_withdraws_the_image_at_once_and_another_is_built(void **state) {
+/* As a process sees it. */
+static Staleness state_of(const Root *root) {
+        const ImageHeader *header = root->image.image.header;
+        Staleness staleness;
+
+        assert_int_equal(staleness_map(root->image.state_fd, header->generation, header->directory_count,
+                                       header->entry_count, &staleness),
+                         0);
+        return staleness;
+}
+
+static void a_change_marks_the_image_until_another_takes_its_place(void **state) {
         Fixture *fixture = *state;
         Root *root = served(fixture, "root");
+        _cleanup_(staleness_done) Staleness old = state_of(root);
         uint64_t generation = root->generation;
         StoreAnswer answer;
 
+        assert_true(staleness_is_vouched(&old));
+        assert_false(staleness_directory(&old, 0));
         scratch_write(&fixture->scratch, "root/new.py", "x = 1");
         answer = ask(fixture);
         assert_int_equal(answer.state, ROOT_STALE);
         assert_string_equal(answer.reason, "changed: new.py");
-        assert_int_equal(root->image.fd, -1);
+        assert_true(root_is_served(root));
+        assert_true(staleness_directory(&old, 0));
+        assert_false(staleness_entry(&old, 0));
+        assert_false(staleness_is_superseded(&old));
         turn_until(&fixture->loop, root->state == ROOT_SERVED);
         assert_true(root->generation > generation);
         assert_int_equal(store_status(fixture->store)->memory, root_size(root));
+        assert_true(staleness_is_superseded(&old));
+        assert_false(staleness_is_vouched(&old));
 }
 
-static void a_change_during_the_build_is_not_served(void **state) {
+static void a_rebuild_that_fails_leaves_the_old_image(void **state) {
         Fixture *fixture = *state;
+        Root *root = served(fixture, "root");
+        _cleanup_(staleness_done) Staleness old = state_of(root);
+
+        set_mode(fixture, "give-up");
+        scratch_write(&fixture->scratch, "root/module.py", "x = 1");
+        assert_int_equal(ask(fixture).state, ROOT_STALE);
+        turn_until(&fixture->loop, root->failures);
+        assert_int_equal(root->state, ROOT_STALE);
+        assert_true(root_is_served(root));
+        assert_true(staleness_is_vouched(&old));
+        assert_true(staleness_entry(&old, 0));
+        assert_true(root->due > store_now(fixture->store));
+        set_mode(fixture, "good");
+        assert_int_equal(served(fixture, "root")->failures, 0);
+}
+
+static void a_root_that_goes_disowns_its_image(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_(staleness_done) Staleness old = state_of(served(fixture, "root"));
+
+        store_drop(fixture->store);
+        assert_true(staleness_is_superseded(&old));
+        assert_false(staleness_is_vouched(&old));
+}
+
+static void a_change_during_the_build_is_stale_in_what_comes_of_it(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_(staleness_done) Staleness staleness = { 0 };
         Root *root;
 
         scratch_write(&fixture->scratch, "root/mode", "");
@@ -300,7 +347,8 @@ static void a_change_during_the_build_is_not_served(void **state) {
         turn_until(&fixture->loop, root->state != ROOT_BUILDING);
         assert_int_equal(root->state, ROOT_STALE);
         assert_int_equal(root->restless, 1);
-        assert_int_equal(store_status(fixture->store)->memory, 0);
+        staleness = state_of(root);
+        assert_true(staleness_directory(&staleness, 0));
         turn_until(&fixture->loop, root->state == ROOT_SERVED);
         assert_int_equal(root->restless, 0);
 }
@@ -499,8 +547,10 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 TEST(a_root_is_built_when_asked_for_and_then_served),
                 TEST(a_root_that_is_asked_for_late_is_built_when_asked_for_again),
-                TEST(a_change_withdraws_the_image_at_once_and_another_is_built),
-                TEST(a_change_during_the_build_is_not_served),
+                TEST(a_change_marks_the_image_until_another_takes_its_place),
+                TEST(a_rebuild_that_fails_leaves_the_old_image),
+                TEST(a_root_that_goes_disowns_its_image),
+                TEST(a_change_during_the_build_is_stale_in_what_comes_of_it),
                 TEST(a_root_that_is_another_directory_now_is_forgotten),
                 TEST(tags_and_paths_have_images_of_their_own),
                 TEST(another_interpreter_than_the_one_that_asks_is_found_out),

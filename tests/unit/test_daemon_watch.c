@@ -125,6 +125,19 @@ static void what_no_import_looks_at_is_not_told(void **state) {
         assert_int_equal(told(fixture, &fixture->a), 0);
 }
 
+static void what_is_written_matters_in_files_of_code_only(void **state) {
+        Fixture *fixture = *state;
+
+        scratch_write(&fixture->scratch, "LICENSE", "");
+        scratch_write(&fixture->scratch, "log", "");
+        assert_int_equal(add(fixture, &fixture->a, ""), 0);
+        scratch_write(&fixture->scratch, "log", "a line");
+        assert_int_equal(chmod(scratch_path(&fixture->scratch, "LICENSE"), 0600), 0);
+        assert_int_equal(told(fixture, &fixture->a), 0);
+        scratch_write(&fixture->scratch, "another", ""); /* it might have been a link to a package */
+        assert_int_equal(told(fixture, &fixture->a), 1);
+}
+
 static void names_matter_when_a_finder_could_take_them(void **state) {
         (void)state;
         assert_true(watch_name_matters("module.py"));
@@ -247,6 +260,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(every_kind_of_change_is_told, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_no_import_looks_at_is_not_told, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_written_matters_in_files_of_code_only, setup,
+                                                teardown),
                 cmocka_unit_test(names_matter_when_a_finder_could_take_them),
                 cmocka_unit_test_setup_teardown(all_sets_of_a_directory_are_told_and_it_counts_once, setup,
                                                 teardown),
