@@ -52,7 +52,8 @@ CLIENT_SOURCES = $(addprefix client/,arena.c attach.c code.c facts.c finder.c lo
         sitecustomize.c spec.c stock.c tag.c texts.c thaw.c thaw_external.c) $(EXTENSION_SHARED) shared/endpoint.c shared/staleness.c
 CLIENT_PROTO = shimport
 BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c facts.c freeze.c freeze_external.c freeze_sets.c freeze_stays.c \
-        freeze_texts.c freezer.c tag.c words.c writer.c) $(EXTENSION_SHARED) shared/image_writer.c
+        freeze_texts.c freezer.c previous.c tag.c words.c writer.c) $(EXTENSION_SHARED) shared/image_writer.c \
+        shared/staleness.c
 BUILDER_PROTO = builder
 
 PACKAGE_SOURCES = $(wildcard client/shimport/*.py)

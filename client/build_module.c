@@ -7,6 +7,7 @@
 #include "channel.h"
 #include "freezer.h"
 #include "image.h"
+#include "previous.h"
 #include "tag.h"
 #include "writer.h"
 
@@ -41,6 +42,8 @@ static int build_exec(PyObject *module) {
         if (add_type(module, "Channel", channel_type_new(module)) < 0)
                 return -1;
         if (add_type(module, "Freezer", freezer_type_new(module)) < 0)
+                return -1;
+        if (add_type(module, "Previous", previous_type_new(module)) < 0)
                 return -1;
         return add_type(module, "ImageWriter", writer_type_new(module));
 }

@@ -77,9 +77,11 @@ static int channel_recv(Channel *self, Packet *packet, Shimport__ToBuilder **ret
         return 0;
 }
 
-PyDoc_STRVAR(job_doc,
-             "job()\n--\n\n"
-             "Wait for the job: (path as bytes, descriptor of the root, generation, shared, max_entries).");
+PyDoc_STRVAR(
+        job_doc,
+        "job()\n--\n\n"
+        "Wait for the job: (path as bytes, descriptor of the root, generation, shared, max_entries, and the\n"
+        "descriptors of the image to replace and of its state, or -1).");
 
 static PyObject *channel_job(PyObject *self, PyObject *args) {
         Shimport__ToBuilder *message = NULL;
@@ -92,13 +94,17 @@ static PyObject *channel_job(PyObject *self, PyObject *args) {
         packet->n_fds = 0;
         if (channel_recv((Channel *)self, packet, &message) < 0)
                 goto finish;
-        if (message->body_case != SHIMPORT__TO_BUILDER__BODY_JOB || packet->n_fds != 1) {
+        if (message->body_case != SHIMPORT__TO_BUILDER__BODY_JOB ||
+            (packet->n_fds != 1 && packet->n_fds != 3)) {
                 PyErr_SetString(PyExc_ValueError, "not a job with its root");
                 goto finish;
         }
-        job = Py_BuildValue("y#iKOI", message->job->path.data, (Py_ssize_t)message->job->path.len,
+        if (packet->n_fds == 1)
+                packet->fds[1] = packet->fds[2] = -1;
+        job = Py_BuildValue("y#iKOIii", message->job->path.data, (Py_ssize_t)message->job->path.len,
                             packet->fds[0], (unsigned long long)message->job->generation,
-                            message->job->shared ? Py_True : Py_False, message->job->max_entries);
+                            message->job->shared ? Py_True : Py_False, message->job->max_entries,
+                            packet->fds[1], packet->fds[2]);
         if (job)
                 packet->n_fds = 0; /* the caller's now */
 finish:

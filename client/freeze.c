@@ -512,6 +512,10 @@ int freezer_new(Freezer **ret_freezer, const char **ret_declined) {
         return 0;
 }
 
+int freezer_preload(Freezer *freezer, const void *texts, size_t size, uint32_t count) {
+        return freeze_texts_preload(freezer->texts, texts, size, count);
+}
+
 Freezer *freezer_free(Freezer *freezer) {
         if (!freezer)
                 return NULL;
@@ -545,6 +549,14 @@ int freezer_add(Freezer *freezer, const void *marshalled, size_t size, PyObject 
         (void)ret_block;
         *ret_declined = "the objects of this build of CPython are not known";
         return FREEZE_E_DECLINED;
+}
+
+int freezer_preload(Freezer *freezer, const void *texts, size_t size, uint32_t count) {
+        (void)freezer;
+        (void)texts;
+        (void)size;
+        (void)count;
+        return 0;
 }
 
 PyObject *freezer_texts(const Freezer *freezer, uint32_t *ret_count) {

@@ -24,6 +24,11 @@ typedef struct Freezer Freezer;
 
 /* Return: 0; FREEZE_E_DECLINED where no code can be; -ENOMEM with MemoryError. */
 int freezer_new(Freezer **ret_freezer, const char **ret_declined);
+
+/* Begin with the texts of another image, so that its blocks are good in this one too. Return: 0; -EBADMSG with
+ * ValueError if they are damaged; -ENOMEM with MemoryError. */
+int freezer_preload(Freezer *freezer, const void *texts, size_t size, uint32_t count);
+
 Freezer *freezer_free(Freezer *freezer);
 
 static inline void freezer_freep(Freezer **freezer) {

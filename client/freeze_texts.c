@@ -90,6 +90,42 @@ int freeze_texts_number(FreezeTexts *texts, PyObject *string, uint32_t *ret_numb
         return r;
 }
 
+/* The string that a record stands for. Return: new, or NULL with MemoryError; NULL without one if it is damaged. */
+static PyObject *text_new(const uint8_t *table, size_t size, const BlockText *text) {
+        PyObject *string;
+
+        if ((text->width != 1 && text->width != 2 && text->width != 4) || text->offset % 4 ||
+            text->offset > size || text->length > (size - text->offset) / text->width)
+                return NULL;
+        string = PyUnicode_FromKindAndData(text->width, table + text->offset, (Py_ssize_t)text->length);
+        if (string && (text->flags & BLOCK_TEXT_INTERNED))
+                PyUnicode_InternInPlace(&string);
+        return string;
+}
+
+int freeze_texts_preload(FreezeTexts *texts, const void *table, size_t size, uint32_t count) {
+        const BlockText *records = table;
+
+        for (uint32_t i = 0; i < count && i < size / sizeof(*records); i++) {
+                PyObject *string = text_new(table, size, &records[i]);
+                uint32_t number;
+                int r;
+
+                if (!string)
+                        break;
+                r = freeze_texts_number(texts, string, &number);
+                Py_DECREF(string);
+                if (r < 0)
+                        return r;
+        }
+        if (PyErr_Occurred())
+                return -ENOMEM;
+        if (PyDict_GET_SIZE(texts->numbers) == (Py_ssize_t)count)
+                return 0;
+        PyErr_SetString(PyExc_ValueError, "the table of texts is damaged");
+        return -EBADMSG;
+}
+
 PyObject *freeze_texts_table(const FreezeTexts *texts, uint32_t *ret_count) {
         size_t records = texts->records.n * 4, characters = texts->characters.n * 4;
         PyObject *table;

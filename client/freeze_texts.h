@@ -17,6 +17,14 @@ typedef struct FreezeTexts FreezeTexts;
 int freeze_texts_new(FreezeTexts **ret_texts);
 FreezeTexts *freeze_texts_free(FreezeTexts *texts);
 
+/**
+ * freeze_texts_preload() - begin with a table as freeze_texts_table() gave it, in the same order
+ * @texts:      an empty one
+ *
+ * Return: 0; -EBADMSG with ValueError if it is damaged; -ENOMEM.
+ */
+int freeze_texts_preload(FreezeTexts *texts, const void *table, size_t size, uint32_t count);
+
 /* The number of a string, which is exactly a str. Return: 0 or -ENOMEM. */
 int freeze_texts_number(FreezeTexts *texts, PyObject *string, uint32_t *ret_number);
 

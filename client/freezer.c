@@ -13,18 +13,24 @@ typedef struct FreezerObject {
 static PyObject *freezer_object_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
         _cleanup_(freezer_freep) Freezer *freezer = NULL;
         const char *declined = NULL;
-        FreezerObject *self;
+        FreezerObject *self = NULL;
+        Py_buffer texts = { 0 };
+        unsigned count = 0;
 
-        if (!PyArg_ParseTuple(args, ":Freezer"))
+        if (!PyArg_ParseTuple(args, "|y*I:Freezer", &texts, &count))
                 return NULL;
         (void)kwargs;
         if (freezer_new(&freezer, &declined) < 0)
-                return NULL;
+                goto finish;
+        if (freezer && freezer_preload(freezer, texts.buf, (size_t)texts.len, count) < 0)
+                goto finish;
         self = (FreezerObject *)type->tp_alloc(type, 0);
         if (self) {
                 self->freezer = steal_pointer(&freezer);
                 self->declined = declined;
         }
+finish:
+        PyBuffer_Release(&texts);
         return (PyObject *)self;
 }
 
@@ -75,7 +81,10 @@ PyObject *freezer_type_new(PyObject *module) {
                 { 0 },
         };
         static PyType_Slot slots[] = {
-                { Py_tp_doc, (void *)"Freezer()\n--\n\nFreezes the code of one image's modules." },
+                { Py_tp_doc,
+                  (void *)"Freezer(texts=b'', count=0)\n--\n\n"
+                          "Freezes the code of one image's modules, the texts being those of the image\n"
+                          "that blocks are taken over from." },
                 { Py_tp_new, freezer_object_new },
                 { Py_tp_dealloc, freezer_dealloc },
                 { Py_tp_methods, methods },

@@ -349,6 +349,7 @@ static int builder_spawn(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
 }
 
 static int builder_send_job(Builder *builder, const BuilderJob *job) {
+        const int fds[] = { job->root_fd, job->image_fd, job->state_fd };
         Shimport__BuildJob body = SHIMPORT__BUILD_JOB__INIT;
         Shimport__ToBuilder message = SHIMPORT__TO_BUILDER__INIT;
 
@@ -358,7 +359,7 @@ static int builder_send_job(Builder *builder, const BuilderJob *job) {
         body.max_entries = job->max_entries;
         message.body_case = SHIMPORT__TO_BUILDER__BODY_JOB;
         message.job = &body;
-        return builder_send(builder, &message, &job->root_fd, 1);
+        return builder_send(builder, &message, fds, job->image_fd >= 0 ? ELEMENTSOF(fds) : 1);
 }
 
 static int builder_start(Builder *builder, uv_loop_t *loop, const BuilderJob *job) {

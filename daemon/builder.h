@@ -28,6 +28,7 @@ typedef struct BuilderJob {
         const char *client_path; /* where shimport/builder.py lies */
         uid_t uid;               /* who to run as */
         int root_fd;
+        int image_fd, state_fd; /* what to take over from, or -1 */
         const void *path;
         size_t path_size;
         uint64_t generation;

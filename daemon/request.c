@@ -246,23 +246,26 @@ static void request_status(Request *request) {
                 peer_drop(request->peer, "%s", strerror(-r));
 }
 
-static void explain_entry(Shimport__ExplainAnswer *answer, const Image *image,
+static void explain_entry(Shimport__ExplainAnswer *answer, const ImageFile *file,
                           const Shimport__Explain *explain) {
         static const char *const kinds[_IMAGE_KIND_N] = {
                 [IMAGE_KIND_STOCK] = "stock",           [IMAGE_KIND_SOURCE] = "source",
                 [IMAGE_KIND_SOURCELESS] = "sourceless", [IMAGE_KIND_EXTENSION] = "extension",
                 [IMAGE_KIND_NAMESPACE] = "namespace",
         };
+        const Image *image = &file->image;
         const ImageEntry *entry;
         uint32_t number;
 
         number = image_walk(image, text_of(&explain->directory), explain->directory.len);
         if (number == IMAGE_NONE)
                 return;
+        answer->stale = staleness_directory(&file->state, number);
         number = image_find(image, number, text_of(&explain->name), explain->name.len);
         entry = number == IMAGE_NONE ? NULL : image_entry(image, number);
         if (!entry)
                 return;
+        answer->stale |= staleness_entry(&file->state, number);
         answer->has_entry = true;
         answer->has_code = entry->code_size || entry->frozen_size;
         answer->kind = message_text(entry->kind < _IMAGE_KIND_N ? kinds[entry->kind] : "unknown");
@@ -289,7 +292,7 @@ static void explain_root(const Request *request, size_t i, Shimport__ExplainAnsw
         answer->reason = message_text(root->reason);
         answer->generation = root->generation;
         if (root_is_served(root))
-                explain_entry(answer, &root->image.image, explain);
+                explain_entry(answer, &root->image, explain);
 }
 
 static void request_explain(Request *request) {

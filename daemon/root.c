@@ -22,6 +22,10 @@
 #define FAILED_PAUSE_MS 10000
 #define FAILED_DOUBLINGS_MAX 8
 
+/* An image keeps the texts of what it has taken over from, used or not: beyond this, and twice what there was, it is
+ * built from nothing again. */
+#define TEXTS_SLACK (1u << 20)
+
 static const BuilderEvents root_builder_events;
 static bool root_start(QueueTicket *ticket);
 
@@ -230,13 +234,22 @@ int root_reopen(const Root *root) {
         return steal_fd(&fd);
 }
 
+/* May the next image take over what has not changed? */
+static bool root_is_reusable(const Root *root) {
+        return root_is_served(root) &&
+               root->image.image.header->texts.size <= 2 * root->texts_when_whole + TEXTS_SLACK;
+}
+
 static int root_spawn(Root *root, const char *executable, uid_t uid) {
+        bool reuse = root_is_reusable(root);
         BuilderJob job = {
                 .executable = executable,
                 .options = root->options,
                 .client_path = store_client_path(root->store),
                 .uid = uid,
                 .root_fd = root->fd,
+                .image_fd = reuse ? root->image.fd : -1,
+                .state_fd = reuse ? root->image.state_fd : -1,
                 .path = root->key.path,
                 .path_size = root->key.path_size,
                 .generation = root->build_generation = store_next_generation(root->store),
@@ -244,6 +257,7 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
                 .timeout_ms = store_config(root->store)->build_timeout * 1000,
         };
 
+        root->builds_whole = !reuse;
         root->build_started = store_now(root->store);
         return builder_new(store_loop(root->store), &job, &root_builder_events, root, root->store,
                            &root->builder);
@@ -306,6 +320,8 @@ static void root_publish(Root *root, ImageFile *file, uint32_t declined) {
         Store *store = root->store;
         ImageFile old = root->image;
 
+        if (root->builds_whole)
+                root->texts_when_whole = file->image.header->texts.size;
         change_log_replay(&root->changes, &file->image, &file->state);
         root->image = *file;
         *file = IMAGE_FILE_NONE;

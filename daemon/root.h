@@ -88,10 +88,12 @@ struct Root {
         char unwatched[128];    /* why a directory could not be watched, or "" */
         uint64_t build_started; /* loop's milliseconds */
         uint64_t build_generation;
+        bool builds_whole; /* takes over nothing */
 
         /* the image */
         ImageFile image;
         WatchSet watched;
+        uint64_t texts_when_whole; /* bytes of the texts of the last image that took over nothing */
         uint64_t generation;
         uint64_t built_ms;
         uint64_t built_at, last_attach; /* seconds since the epoch */

@@ -7,6 +7,10 @@ FileFinder would find and SourceFileLoader.get_code() would load (importlib/_boo
 beyond doubt: anything else gets an entry of KIND_STOCK with the reason, and the processes ask stock for it.
 
 Everything is opened relative to the root's descriptor, and a directory is listed only after the daemon watches it.
+
+Where the image replaces another, a source that looks the same and whose bit is clear in the old one's state is taken
+over with its code as it is. The bit is looked at after the directory was listed: a change that sets it later is in the
+daemon's log of this build as well.
 """
 
 import os
@@ -38,6 +42,11 @@ SUFFIXES = (
 )
 
 
+# "__pycache__/NAME.cpython-311.opt-1.pyc"
+CACHE, _, CACHED_SUFFIX = importlib.util.cache_from_source("NAME.py").partition("/")
+CACHED_SUFFIX = CACHED_SUFFIX.removeprefix("NAME")
+
+
 def is_utf8(name):
     try:
         name.encode()
@@ -53,7 +62,7 @@ class LeftOut(Exception):
 class Directory:
     """A directory that is part of the image: the root, or a package's."""
 
-    __slots__ = ("fd", "number", "parent", "name", "path")
+    __slots__ = ("fd", "number", "parent", "name", "path", "previous")
 
     def __init__(self, path, fd, parent=None, name=None):
         self.path = path  # relative to the root
@@ -61,22 +70,36 @@ class Directory:
         self.parent = parent
         self.name = name
         self.number = None
+        self.previous = None  # its number in the image to be replaced
 
 
 class Job:
     def __init__(self, channel):
-        path, self.root_fd, self.generation, self.shared, limit = channel.job()
+        path, self.root_fd, self.generation, self.shared, limit, image_fd, state_fd = channel.job()
         self.channel = channel
         self.root = os.fsdecode(path).rstrip("/") or "/"
         self.root_stat = os.fstat(self.root_fd)
         self.max_entries = limit or MAX_ENTRIES
         self.writer = build.ImageWriter()
-        self.freezer = build.Freezer()
+        self.previous, self.freezer = self.begin(image_fd, state_fd)
         self.entries = 0
         self.directories = 0
         self.modules = 0
         self.declined = 0
         self.files = []  # (where it stands, directory, name, file, kind, package)
+
+    def begin(self, image_fd, state_fd):
+        """The image to take over from, if there is one to trust, and a freezer that goes on where it ended."""
+        if image_fd >= 0:
+            status = self.root_stat
+            try:
+                previous = build.Previous(
+                    image_fd, state_fd, build.tag(), os.fsencode(self.root), status.st_dev, status.st_ino
+                )
+                return previous, build.Freezer(*previous.texts())
+            except ValueError as error:
+                print(f"{self.root}: built from nothing, the image to be replaced is not taken: {error}", file=sys.stderr)
+        return None, build.Freezer()
 
     # -- walking ------------------------------------------------------------------------------------------------
 
@@ -124,6 +147,8 @@ class Job:
                 self.leave_out(directory.parent, directory.name, "its __init__ is no file")
                 return []
         directory.number = self.writer.add_directory(directory.path, True)
+        if self.previous is not None:
+            directory.previous = self.previous.directory(directory.path)
         self.directories += 1
         if init is not None:
             self.index(directory, directory.parent, directory.name, init, package=True)
@@ -203,7 +228,12 @@ class Job:
         """Note a file that stands in `where` as what `name` is in `directory`: another one for a package's __init__."""
         self.count()
         entry, kind = file
-        self.files.append((where, directory, name, entry.name, kind, package))
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            self.leave_out(directory, name, error.strerror)
+            return
+        self.files.append((where, directory, name, entry.name, kind, package, status))
 
     def count(self):
         self.entries += 1
@@ -216,8 +246,8 @@ class Job:
 
     def add_files(self):
         """Add the entries of all files noted, with the code of those that have some."""
-        for done, (where, directory, name, file, kind, package) in enumerate(self.files):
-            if done % 32 == 0:
+        for done, (where, directory, name, file, kind, package, status) in enumerate(self.files):
+            if done % 256 == 0:
                 self.channel.progress(done, len(self.files))
             entry = {
                 "file": f"{name}/{file}" if package else file,
@@ -225,10 +255,12 @@ class Job:
                 "child": where.number if package else None,
             }
             try:
-                self.check_link(where, file)
+                if stat.S_ISLNK(status.st_mode):  # its target changes without the watch on this directory
+                    raise LeftOut("a symbolic link")
                 if kind == build.KIND_SOURCE:
-                    entry["cached"] = importlib.util.cache_from_source(entry["file"])
-                    entry.update(self.code_of(where, file))
+                    entry["cached"] = self.cached_of(entry["file"])
+                    entry.update(self.taken(directory, name, entry["file"], status) or self.code_of(where, file))
+                    self.declined += bool(entry["reason"])
                     self.modules += 1
             except (LeftOut, OSError) as error:
                 kind = build.KIND_STOCK
@@ -236,18 +268,21 @@ class Job:
             self.writer.add_entry(directory.number, name, kind, **entry)
         self.channel.progress(len(self.files), len(self.files))
 
-    def check_link(self, where, file):
-        """A link's target changes without the watch on this directory; a link to a neighbour does not."""
-        try:
-            target = os.readlink(os.path.join(where.path, file), dir_fd=self.root_fd)
-        except OSError:
-            return  # no link
-        if "/" in target:
-            raise LeftOut("a symbolic link")
+    @staticmethod
+    def cached_of(file):
+        """importlib.util.cache_from_source(), of which only the end of the name is always the same."""
+        head, _, tail = file.rpartition("/")
+        return f"{head}/{CACHE}/{tail[:-3]}{CACHED_SUFFIX}" if head else f"{CACHE}/{tail[:-3]}{CACHED_SUFFIX}"
 
-    def check_trust(self, status):
-        """Rule 2 of the design: an image that other users see holds nothing that not everyone may read, or that
-        others than its owner and root may write."""
+    def check(self, status):
+        """Raises LeftOut for what is no plain file that may be in this image.
+
+        Rule 2 of the design: an image that other users see holds nothing that not everyone may read, or that others
+        than its owner and root may write."""
+        if not stat.S_ISREG(status.st_mode):
+            raise LeftOut("not a regular file")
+        if status.st_nlink > 1:
+            raise LeftOut("a file with more than one hard link")
         if not self.shared:
             return
         if not status.st_mode & stat.S_IROTH:
@@ -262,35 +297,43 @@ class Job:
     def open(self, path):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.root_fd)
 
+    def taken(self, directory, name, file, status):
+        """What the image to be replaced knows of a source that has not changed, or None."""
+        if directory.previous is None:
+            return None
+        look = Source.look(status)
+        found = self.previous.take(directory.previous, name, file, *look)
+        if found is None:
+            return None
+        self.check(status)
+        code, frozen, reason = found
+        return {"code": code, "frozen": frozen, "reason": reason, "stat": look}
+
     def code_of(self, where, file):
         """What SourceFileLoader.get_code() gives for a source, and what the source looked like."""
         fd = self.open(os.path.join(where.path, file))
         try:
             before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode):
-                raise LeftOut("not a regular file")
-            if before.st_nlink > 1:
-                raise LeftOut("a file with more than one hard link")
-            self.check_trust(before)
+            self.check(before)
             if before.st_size > MAX_SOURCE:
                 raise LeftOut("too large")
             source = Source(fd, before)
-            data = self.cached_code(where, file, source)
+            path = os.path.join(self.root, where.path, file)
+            data = self.cached_code(where, file, path, source)
             if data is None:
-                data = self.compile(os.path.join(self.root, where.path, file), source.read())
+                data = self.compile(path, source.read())
             after = os.fstat(fd)
         finally:
             os.close(fd)
         if source.look(before) != source.look(after):
             raise LeftOut("it changed while it was read")
         frozen, declined = self.freezer.add(data)
-        self.declined += not frozen
         return {"code": data, "frozen": frozen, "reason": declined, "stat": source.look(after)}
 
-    def cached_code(self, where, file, source):
+    def cached_code(self, where, file, path, source):
         """The marshalled code of a valid pyc (PEP 552), or None if stock would compile."""
         try:
-            fd = self.open(os.path.join(where.path, importlib.util.cache_from_source(file)))
+            fd = self.open(os.path.join(where.path, self.cached_of(file)))
         except OSError:
             return None
         with open(fd, "rb") as pyc:
@@ -304,13 +347,15 @@ class Job:
         flags = int.from_bytes(data[4:8], "little")
         if flags & ~0b11:
             return None
+        if flags == 0b01:  # it may be written anew, and nobody watches it
+            raise LeftOut("its pyc is never checked against it")
         if not flags & 0b1:
             mtime, size, _ = source.look(source.status)
             if int.from_bytes(data[8:12], "little") != int(source.status.st_mtime) & 0xFFFFFFFF:
                 return None
             if int.from_bytes(data[12:16], "little") != size & 0xFFFFFFFF:
                 return None
-        elif flags & 0b10 and data[8:16] != importlib.util.source_hash(source.read()):
+        elif data[8:16] != importlib.util.source_hash(source.read()):
             return None
         try:
             code = marshal.loads(memoryview(data)[16:])
@@ -318,7 +363,15 @@ class Job:
             raise LeftOut(f"its pyc does not load: {error}") from None
         if not isinstance(code, types.CodeType):
             raise LeftOut("its pyc holds no code")
+        if source.status.st_ctime_ns >= status.st_ctime_ns:
+            self.check_same(code, path, source)
         return data[16:]
+
+    def check_same(self, code, path, source):
+        """Raises LeftOut unless a pyc that is older than its source, but for mtime and size, holds what the source says:
+        stock would take it, but only for as long as it is there."""
+        if marshal.loads(self.compile(path, source.read())) != code:
+            raise LeftOut("its pyc is of another source of the same size and time")
 
     @staticmethod
     def compile(path, source):

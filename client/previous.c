@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "previous.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "image.h"
+#include "memfd.h"
+#include "staleness.h"
+#include "util.h"
+
+typedef struct Previous {
+        PyObject_HEAD Image image; /* base is NULL until it is mapped */
+        Staleness staleness;
+} Previous;
+
+/* What must agree with the job at hand. */
+typedef struct Expected {
+        const char *tag, *root;
+        unsigned long long dev, ino;
+} Expected;
+
+static bool string_is(const Image *image, ImageString string, const char *expected) {
+        size_t length;
+        const char *found = image_string(image, string, &length);
+
+        return found && strcmp(found, expected) == 0;
+}
+
+/* Return: NULL, or why it is not taken. */
+static const char *previous_map(Previous *self, int image_fd, int state_fd, const Expected *expected) {
+        const ImageHeader *header;
+        const void *base;
+        MemfdInfo info;
+
+        if (memfd_check(image_fd, sizeof(ImageHeader), &info) != 0)
+                return "it is not sealed";
+        if (info.owner != geteuid())
+                return "another user made it";
+        if (memfd_map(image_fd, info.size, &base) < 0)
+                return "it cannot be mapped";
+        self->image = (Image){ .base = base, .size = info.size };
+        if (image_open(base, info.size, &self->image) != 0)
+                return "it is no image";
+        header = self->image.header;
+        if (header->root_dev != expected->dev || header->root_ino != expected->ino ||
+            !string_is(&self->image, header->root_path, expected->root))
+                return "it is of another root";
+        if (!string_is(&self->image, header->tag, expected->tag))
+                return "it is of another interpreter";
+        if (staleness_map(state_fd, header->generation, header->directory_count, header->entry_count,
+                          &self->staleness) != 0)
+                return "its state is not of this image";
+        return NULL;
+}
+
+static PyObject *previous_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+        Expected expected;
+        const char *refusal;
+        int image_fd, state_fd;
+        Previous *self;
+
+        if (!PyArg_ParseTuple(args, "iisyKK:Previous", &image_fd, &state_fd, &expected.tag, &expected.root,
+                              &expected.dev, &expected.ino))
+                return NULL;
+        (void)kwargs;
+        self = (Previous *)type->tp_alloc(type, 0);
+        if (!self)
+                return NULL;
+        refusal = previous_map(self, image_fd, state_fd, &expected);
+        if (refusal) {
+                PyErr_SetString(PyExc_ValueError, refusal);
+                Py_CLEAR(self);
+        }
+        return (PyObject *)self;
+}
+
+static void previous_dealloc(PyObject *object) {
+        Previous *self = (Previous *)object;
+        PyTypeObject *type = Py_TYPE(self);
+
+        if (self->image.base)
+                munmap((void *)self->image.base, self->image.size);
+        staleness_done(&self->staleness);
+        type->tp_free(self);
+        Py_DECREF(type);
+}
+
+static PyObject *view(const void *bytes, size_t size) {
+        return PyMemoryView_FromMemory((char *)(bytes ? bytes : ""), bytes ? (Py_ssize_t)size : 0,
+                                       PyBUF_READ);
+}
+
+PyDoc_STRVAR(texts_doc,
+             "texts()\n--\n\n"
+             "The strings that all frozen blocks share: (view of the bytes, count). The view is valid for\n"
+             "as long as this object.");
+
+static PyObject *previous_texts(PyObject *object, PyObject *args) {
+        const Image *image = &((Previous *)object)->image;
+
+        (void)args;
+        return Py_BuildValue("NI", view(image->base + image->header->texts.offset, image->header->texts.size),
+                             (unsigned)image->header->text_count);
+}
+
+PyDoc_STRVAR(directory_doc, "directory(path)\n--\n\nThe number of a directory, or None.");
+
+static PyObject *previous_directory(PyObject *object, PyObject *args) {
+        const char *path;
+        Py_ssize_t length;
+        uint32_t number;
+
+        if (!PyArg_ParseTuple(args, "s#:directory", &path, &length))
+                return NULL;
+        number = image_walk(&((Previous *)object)->image, path, (size_t)length);
+        return number == IMAGE_NONE ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(number);
+}
+
+PyDoc_STRVAR(
+        take_doc,
+        "take(directory, name, file, size, mtime, inode)\n--\n\n"
+        "What is known of a source that has not changed: (code, frozen, reason), the first two as views\n"
+        "that are valid for as long as this object; or None if it has changed, or there is nothing.");
+
+static PyObject *previous_take(PyObject *object, PyObject *args) {
+        const Previous *self = (Previous *)object;
+        unsigned long long size, mtime, ino;
+        const char *name, *file, *reason;
+        const uint8_t *code, *frozen;
+        size_t code_size = 0, frozen_size = 0;
+        const ImageEntry *entry;
+        Py_ssize_t length;
+        uint32_t directory, number;
+
+        if (!PyArg_ParseTuple(args, "Is#sKKK:take", &directory, &name, &length, &file, &size, &mtime, &ino))
+                return NULL;
+        number = image_find(&self->image, directory, name, (size_t)length);
+        entry = number == IMAGE_NONE ? NULL : image_entry(&self->image, number);
+        if (!entry || entry->kind != IMAGE_KIND_SOURCE || staleness_entry(&self->staleness, number) ||
+            entry->file_size != size || entry->file_mtime != mtime || entry->file_ino != ino ||
+            !string_is(&self->image, entry->file, file))
+                Py_RETURN_NONE;
+        code = image_code(&self->image, entry, &code_size);
+        frozen = image_frozen(&self->image, entry, &frozen_size);
+        reason = image_string(&self->image, entry->reason, NULL);
+        if (!code || !reason)
+                Py_RETURN_NONE;
+        return Py_BuildValue("NNs", view(code, code_size), view(frozen, frozen_size), reason);
+}
+
+PyObject *previous_type_new(PyObject *module) {
+        static PyMethodDef methods[] = {
+                { "texts", previous_texts, METH_NOARGS, texts_doc },
+                { "directory", previous_directory, METH_VARARGS, directory_doc },
+                { "take", previous_take, METH_VARARGS, take_doc },
+                { 0 },
+        };
+        static PyType_Slot slots[] = {
+                { Py_tp_doc,
+                  (void *)"Previous(image, state, tag, root, dev, ino)\n--\n\n"
+                          "The image that is to be replaced. ValueError: it is not to be trusted." },
+                { Py_tp_new, previous_new },
+                { Py_tp_dealloc, previous_dealloc },
+                { Py_tp_methods, methods },
+                { 0, NULL },
+        };
+        static PyType_Spec spec = {
+                .name = "_shimport_build.Previous",
+                .basicsize = sizeof(Previous),
+                .flags = Py_TPFLAGS_DEFAULT,
+                .slots = slots,
+        };
+
+        return PyType_FromModuleAndSpec(module, &spec, NULL);
+}
