@@ -80,8 +80,8 @@ static int channel_recv(Channel *self, Packet *packet, Shimport__ToBuilder **ret
 PyDoc_STRVAR(
         job_doc,
         "job()\n--\n\n"
-        "Wait for the job: (path as bytes, descriptor of the root, generation, shared, max_entries, and the\n"
-        "descriptors of the image to replace and of its state, or -1).");
+        "Wait for the job: (path as bytes, descriptor of the root, generation, shared, max_entries, one of\n"
+        "VALIDATE_*, and the descriptors of the image to replace and of its state, or -1).");
 
 static PyObject *channel_job(PyObject *self, PyObject *args) {
         Shimport__ToBuilder *message = NULL;
@@ -101,10 +101,10 @@ static PyObject *channel_job(PyObject *self, PyObject *args) {
         }
         if (packet->n_fds == 1)
                 packet->fds[1] = packet->fds[2] = -1;
-        job = Py_BuildValue("y#iKOIii", message->job->path.data, (Py_ssize_t)message->job->path.len,
+        job = Py_BuildValue("y#iKOIIii", message->job->path.data, (Py_ssize_t)message->job->path.len,
                             packet->fds[0], (unsigned long long)message->job->generation,
                             message->job->shared ? Py_True : Py_False, message->job->max_entries,
-                            packet->fds[1], packet->fds[2]);
+                            (unsigned)message->job->validate, packet->fds[1], packet->fds[2]);
         if (job)
                 packet->n_fds = 0; /* the caller's now */
 finish:
@@ -119,9 +119,17 @@ PyDoc_STRVAR(
         scan_doc,
         "scan(directories)\n--\n\n"
         "Have directories watched before they are listed: a list of (path as bytes, descriptor), at most\n"
-        "SCAN_MAX. True if they all are.");
+        "SCAN_MAX. For each whether it is.");
 
 #define SCAN_MAX 200
+
+static PyObject *flags_new(const protobuf_c_boolean *flags, Py_ssize_t n) {
+        PyObject *list = PyList_New(n);
+
+        for (Py_ssize_t i = 0; list && i < n; i++)
+                PyList_SET_ITEM(list, i, PyBool_FromLong(flags[i]));
+        return list;
+}
 
 static PyObject *channel_scan(PyObject *self, PyObject *list) {
         Shimport__FromBuilder message = SHIMPORT__FROM_BUILDER__INIT;
@@ -155,8 +163,9 @@ static PyObject *channel_scan(PyObject *self, PyObject *list) {
         packet->n_fds = 0;
         if (channel_send((Channel *)self, &message, fds, (size_t)n) == 0 &&
             channel_recv((Channel *)self, packet, &answer) == 0) {
-                if (answer->body_case == SHIMPORT__TO_BUILDER__BODY_SCANNED && packet->n_fds == 0)
-                        watched = PyBool_FromLong(answer->scanned->watched);
+                if (answer->body_case == SHIMPORT__TO_BUILDER__BODY_SCANNED && packet->n_fds == 0 &&
+                    answer->scanned->n_watched == (size_t)n)
+                        watched = flags_new(answer->scanned->watched, n);
                 else
                         PyErr_SetString(PyExc_ValueError, "not the answer to a scan");
                 shimport__to_builder__free_unpacked(answer, NULL);
@@ -179,7 +188,7 @@ static PyObject *channel_progress(PyObject *self, PyObject *args) {
         return channel_send((Channel *)self, &message, NULL, 0) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(finish_doc, "finish(tag, error, image, directories, entries, modules, declined)\n--\n\n"
+PyDoc_STRVAR(finish_doc, "finish(tag, error, image, directories, entries, modules, declined, again)\n--\n\n"
                          "Hand back the sealed image, a descriptor, or -1 and an error.");
 
 static PyObject *channel_finish(PyObject *self, PyObject *args) {
@@ -187,11 +196,13 @@ static PyObject *channel_finish(PyObject *self, PyObject *args) {
         Shimport__BuildResult result = SHIMPORT__BUILD_RESULT__INIT;
         char *tag, *error;
         Py_ssize_t tag_length, error_length;
-        int image;
+        int image, again;
 
-        if (!PyArg_ParseTuple(args, "s#s#iIIII:finish", &tag, &tag_length, &error, &error_length, &image,
-                              &result.directories, &result.entries, &result.modules, &result.declined))
+        if (!PyArg_ParseTuple(args, "s#s#iIIIIp:finish", &tag, &tag_length, &error, &error_length, &image,
+                              &result.directories, &result.entries, &result.modules, &result.declined,
+                              &again))
                 return NULL;
+        result.again = again;
         result.tag = (ProtobufCBinaryData){ (size_t)tag_length, (uint8_t *)tag };
         result.error = (ProtobufCBinaryData){ (size_t)error_length, (uint8_t *)error };
         message.body_case = SHIMPORT__FROM_BUILDER__BODY_RESULT;
@@ -222,7 +233,11 @@ PyObject *channel_type_new(PyObject *module) {
                 .slots = slots,
         };
 
-        if (PyModule_AddIntConstant(module, "SCAN_MAX", SCAN_MAX) < 0)
+        if (PyModule_AddIntConstant(module, "SCAN_MAX", SCAN_MAX) < 0 ||
+            PyModule_AddIntConstant(module, "VALIDATE_AUTO", SHIMPORT__VALIDATE__AUTO) < 0 ||
+            PyModule_AddIntConstant(module, "VALIDATE_WATCH", SHIMPORT__VALIDATE__WATCH) < 0 ||
+            PyModule_AddIntConstant(module, "VALIDATE_STAT", SHIMPORT__VALIDATE__STAT) < 0 ||
+            PyModule_AddIntConstant(module, "VALIDATE_NEVER", SHIMPORT__VALIDATE__NEVER) < 0)
                 return NULL;
         return PyType_FromModuleAndSpec(module, &spec, NULL);
 }

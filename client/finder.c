@@ -9,6 +9,7 @@
 #include "root.h"
 #include "spec.h"
 #include "stock.h"
+#include "validate.h"
 
 /* ---- FileFinder's find_spec ---- */
 
@@ -117,6 +118,26 @@ static const char *name_tail(PyObject *name, size_t *ret_length) {
         return bytes;
 }
 
+/* Does what the watch cannot see look as it did? Whether or not, the place may be elsewhere afterwards. */
+static bool directory_is_valid(const Place *place, const ImageDirectory *directory) {
+        PyObject *prefix = Py_NewRef(place->prefix);
+        bool valid = validate_directory(directory, prefix);
+
+        Py_DECREF(prefix);
+        return valid;
+}
+
+static bool entry_is_valid(const Place *place, const ImageEntry *entry) {
+        size_t length;
+        const char *file = image_string(&place->mapping->image, entry->file, &length);
+        PyObject *path = file ? place_join(place, file, length) : NULL;
+        bool valid = path && validate_entry(entry, path);
+
+        PyErr_Clear();
+        Py_XDECREF(path);
+        return valid;
+}
+
 static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
                                PyObject *target) {
         const ImageDirectory *directory;
@@ -145,6 +166,9 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
                 goto stock;
         if (staleness_directory(&mapping->staleness, place->number))
                 goto stale;
+        if ((directory->flags & IMAGE_DIRECTORY_VALIDATE) &&
+            (!directory_is_valid(place, directory) || place->mapping != mapping))
+                goto stale;
         number = image_find(image, place->number, tail, length);
         if (number == IMAGE_NONE) {
                 if (directory->flags & IMAGE_DIRECTORY_COMPLETE)
@@ -156,6 +180,9 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
                 goto stale;
         if (!entry || entry->kind == IMAGE_KIND_STOCK || entry->kind >= _IMAGE_KIND_N)
                 goto stock;
+        if ((entry->flags & IMAGE_ENTRY_VALIDATE) &&
+            (!entry_is_valid(place, entry) || place->mapping != mapping))
+                goto stale;
         spec = entry_spec(state, place, entry, number, name);
         if (spec || (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)))
                 return spec;

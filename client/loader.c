@@ -5,6 +5,7 @@
 #include "code.h"
 #include "place.h"
 #include "stock.h"
+#include "validate.h"
 
 static PyObject *stock_get_code(ModuleState *state, PyObject *self, PyObject *name) {
         PyObject *method = PyObject_GetAttr((PyObject *)state->stock_loader, state->names.get_code);
@@ -21,6 +22,13 @@ static bool loader_is_stale(const Place *place) {
         return !entry || !mapping_is_live(place->mapping) ||
                staleness_entry(&place->mapping->staleness, place->number) ||
                staleness_directory(&place->mapping->staleness, entry->directory);
+}
+
+/* A loader's place never moves: its image stays mapped. */
+static bool loader_is_valid(const Place *place, PyObject *path) {
+        const ImageEntry *entry = image_entry(&place->mapping->image, place->number);
+
+        return entry && (!(entry->flags & IMAGE_ENTRY_VALIDATE) || validate_entry(entry, path));
 }
 
 static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
@@ -45,6 +53,10 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         if (!PyUnicode_CheckExact(name) || !PyUnicode_CheckExact(path) || !PyUnicode_CheckExact(fullname) ||
             (name != fullname && PyUnicode_Compare(name, fullname) != 0))
                 goto stock;
+        if (!loader_is_valid(place, path)) {
+                state->counters.stale++;
+                goto stock;
+        }
         code = code_load(state, place->mapping, place->number, path);
         if (code) {
                 place->root->served++;

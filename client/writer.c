@@ -41,38 +41,49 @@ static void writer_dealloc(PyObject *self) {
         Py_DECREF(type);
 }
 
-PyDoc_STRVAR(add_directory_doc, "add_directory(path, complete)\n--\n\n"
-                                "Add a directory, relative to the root; its number.");
+PyDoc_STRVAR(add_directory_doc,
+             "add_directory(path, complete, stat=None)\n--\n\n"
+             "Add a directory, relative to the root; its number. With stat, (mtime in ns, inode),\n"
+             "processes validate it.");
 
 static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
+        unsigned long long mtime, ino;
+        PyObject *stat = Py_None;
         const char *path;
         int complete, r;
         uint32_t number;
 
-        if (!PyArg_ParseTuple(args, "sp:add_directory", &path, &complete))
+        if (!PyArg_ParseTuple(args, "sp|O:add_directory", &path, &complete, &stat))
+                return NULL;
+        if (stat != Py_None && !PyArg_ParseTuple(stat, "KK", &mtime, &ino))
                 return NULL;
         r = image_writer_add_directory(((Writer *)self)->writer, path,
                                        complete ? IMAGE_DIRECTORY_COMPLETE : 0, &number);
-        return r < 0 ? raise_errno(r) : PyLong_FromUnsignedLong(number);
+        if (r < 0)
+                return raise_errno(r);
+        if (stat != Py_None)
+                image_writer_validate_directory(((Writer *)self)->writer, number, mtime, ino);
+        return PyLong_FromUnsignedLong(number);
 }
 
 PyDoc_STRVAR(add_entry_doc,
              "add_entry(directory, name, kind, *, file='', cached='', reason='', package=False,\n"
-             "          child=None, code=b'', frozen=b'', stat=None)\n--\n\n"
-             "Add what can be imported by a name; stat is (size, mtime in ns, inode).");
+             "          child=None, code=b'', frozen=b'', stat=None, validate=False)\n--\n\n"
+             "Add what can be imported by a name; stat is (size, mtime in ns, inode), by which processes\n"
+             "validate it if told so.");
 
 static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwargs) {
-        static char *keywords[] = { "directory", "name",  "kind", "file",   "cached", "reason",
-                                    "package",   "child", "code", "frozen", "stat",   NULL };
+        static char *keywords[] = { "directory", "name", "kind",   "file", "cached",   "reason", "package",
+                                    "child",     "code", "frozen", "stat", "validate", NULL };
         ImageWriterEntry entry = { .file = "", .cached = "", .reason = "", .child = IMAGE_NONE };
         Py_buffer code = { 0 }, frozen = { 0 };
         unsigned long long size = 0, mtime = 0, ino = 0;
         PyObject *child = Py_None, *stat = Py_None;
-        int kind, package = 0, r = -1;
+        int kind, package = 0, validate = 0, r = -1;
 
-        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*O:add_entry", keywords,
+        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*Op:add_entry", keywords,
                                          &entry.directory, &entry.name, &kind, &entry.file, &entry.cached,
-                                         &entry.reason, &package, &child, &code, &frozen, &stat))
+                                         &entry.reason, &package, &child, &code, &frozen, &stat, &validate))
                 return NULL;
         if (stat != Py_None && !PyArg_ParseTuple(stat, "KKK", &size, &mtime, &ino))
                 goto finish;
@@ -84,7 +95,7 @@ static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwar
                 entry.child = (uint32_t)number;
         }
         entry.kind = (ImageKind)kind;
-        entry.flags = package ? IMAGE_ENTRY_PACKAGE : 0;
+        entry.flags = (package ? IMAGE_ENTRY_PACKAGE : 0) | (validate ? IMAGE_ENTRY_VALIDATE : 0);
         entry.code = code.buf;
         entry.code_size = code.buf ? (size_t)code.len : 0;
         entry.frozen = frozen.buf;

@@ -158,15 +158,17 @@ static int builder_send(Builder *builder, const Shimport__ToBuilder *message, co
 static void builder_scan(Builder *builder, const Shimport__BuildScan *scan) {
         Shimport__BuildScanned scanned = SHIMPORT__BUILD_SCANNED__INIT;
         Shimport__ToBuilder message = SHIMPORT__TO_BUILDER__INIT;
+        protobuf_c_boolean watched[PACKET_FDS_MAX];
 
         if (scan->n_paths != builder->packet.n_fds) {
                 builder_fail(builder, "the builder broke the protocol: a scan without its descriptors");
                 return;
         }
-        scanned.watched = true;
-        for (size_t i = 0; i < scan->n_paths && scanned.watched; i++)
-                scanned.watched = builder->events->scan(builder->userdata, builder->packet.fds[i],
-                                                        scan->paths[i].data, scan->paths[i].len);
+        for (size_t i = 0; i < scan->n_paths; i++)
+                watched[i] = builder->events->scan(builder->userdata, builder->packet.fds[i],
+                                                   scan->paths[i].data, scan->paths[i].len);
+        scanned.watched = watched;
+        scanned.n_watched = scan->n_paths;
         message.body_case = SHIMPORT__TO_BUILDER__BODY_SCANNED;
         message.scanned = &scanned;
         if (builder_send(builder, &message, NULL, 0) < 0)
@@ -174,7 +176,7 @@ static void builder_scan(Builder *builder, const Shimport__BuildScan *scan) {
 }
 
 static void builder_result(Builder *builder, const Shimport__BuildResult *result) {
-        BuilderOutcome outcome = { .image_fd = -1, .declined = result->declined };
+        BuilderOutcome outcome = { .image_fd = -1, .declined = result->declined, .again = result->again };
         char error[512];
 
         if (result->error.len || builder->packet.n_fds != 1) {
@@ -357,6 +359,7 @@ static int builder_send_job(Builder *builder, const BuilderJob *job) {
         body.generation = job->generation;
         body.shared = job->shared;
         body.max_entries = job->max_entries;
+        body.validate = (Shimport__Validate)job->validate;
         message.body_case = SHIMPORT__TO_BUILDER__BODY_JOB;
         message.job = &body;
         return builder_send(builder, &message, fds, job->image_fd >= 0 ? ELEMENTSOF(fds) : 1);

@@ -34,6 +34,7 @@ typedef struct BuilderJob {
         uint64_t generation;
         bool shared;
         uint32_t max_entries;
+        int validate; /* Shimport__Validate */
         uint64_t timeout_ms;
 } BuilderJob;
 
@@ -41,10 +42,11 @@ typedef struct BuilderOutcome {
         const char *error; /* NULL: there is an image */
         int image_fd;      /* to steal; closed otherwise */
         uint32_t declined;
+        bool again; /* something was too fresh to be validated by stat */
 } BuilderOutcome;
 
 typedef struct BuilderEvents {
-        /* It is about to list a directory. Return: whether the directory is watched. */
+        /* It is about to list a directory. Return: whether its changes will be seen. */
         bool (*scan)(void *userdata, int fd, const void *path, size_t path_size);
         void (*progress)(void *userdata, uint32_t done, uint32_t total);
         void (*end)(void *userdata, BuilderOutcome *outcome);

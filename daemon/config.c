@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <ini.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -30,6 +31,7 @@ struct ConfigKey {
 static int parse_number(const ConfigKey *key, const char *value, void *field);
 static int parse_size(const ConfigKey *key, const char *value, void *field);
 static int parse_path(const ConfigKey *key, const char *value, void *field);
+static int parse_validate(const ConfigKey *key, const char *value, void *field);
 
 #define KEY(section_, name_, parse_, field_, least_, most_, accepted_)                                  \
         {                                                                                               \
@@ -53,6 +55,8 @@ static const ConfigKey config_keys[] = {
             "1M or more: bytes, with K, M, G or T, or a percentage of the memory as in 10%"),
         KEY("daemon", "WatchLimit", parse_number, watch_limit, 0, INT32_MAX,
             "a number of directories, or 0 for three quarters of fs.inotify.max_user_watches"),
+        KEY("daemon", "Validate", parse_validate, validate, 0, 256,
+            "auto, watch, stat or never, for all roots, or before the absolute path of one; * and ? fit any"),
 };
 
 /* What the reader and the handler of one load share. */
@@ -148,6 +152,42 @@ static int parse_path(const ConfigKey *key, const char *value, void *field) {
         return 0;
 }
 
+/* A mode, and maybe a pattern of paths after it: each line adds a rule, up to key->most. */
+static int parse_validate(const ConfigKey *key, const char *value, void *field) {
+        static const char *const names[_VALIDATE_N] = {
+                [VALIDATE_AUTO] = "auto",
+                [VALIDATE_WATCH] = "watch",
+                [VALIDATE_STAT] = "stat",
+                [VALIDATE_NEVER] = "never",
+        };
+        size_t word = strcspn(value, " \t");
+        const char *pattern = value + word + strspn(value + word, " \t");
+        ConfigRules *rules = field;
+        ConfigRule *grown, rule = { .validate = VALIDATE_AUTO };
+
+        while (rule.validate < _VALIDATE_N &&
+               (strlen(names[rule.validate]) != word || memcmp(names[rule.validate], value, word) != 0))
+                rule.validate++;
+        if (rule.validate == _VALIDATE_N || (*pattern && *pattern != '/') || rules->n >= key->most)
+                return -EINVAL;
+        grown = realloc(rules->rules, (rules->n + 1) * sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        rules->rules = grown;
+        rule.pattern = strdup(*pattern ? pattern : "*");
+        if (!rule.pattern)
+                return -ENOMEM;
+        rules->rules[rules->n++] = rule;
+        return 0;
+}
+
+Validate config_validate(const Config *config, const char *root) {
+        for (size_t i = config->validate.n; i-- > 0;)
+                if (fnmatch(config->validate.rules[i].pattern, root, 0) == 0)
+                        return config->validate.rules[i].validate;
+        return VALIDATE_AUTO;
+}
+
 /* For inih, which keeps its own count of lines to itself until the end, and would take any bytes for text. */
 static char *config_read(char *buffer, int size, void *userdata) {
         ConfigParse *parse = userdata;
@@ -229,6 +269,9 @@ static int config_handle(void *userdata, const char *section, const char *name, 
 void config_done(Config *config) {
         free(config->socket);
         free(config->client_path);
+        for (size_t i = 0; i < config->validate.n; i++)
+                free(config->validate.rules[i].pattern);
+        free(config->validate.rules);
         *config = (Config){ 0 };
 }
 

@@ -8,7 +8,28 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/* How the processes that map a root's image learn of changes; the numbers are those of builder.proto. */
+typedef enum Validate {
+        VALIDATE_AUTO,  /* by the watch, and by stat where it cannot see */
+        VALIDATE_WATCH, /* by the watch; what it cannot see is left to stock */
+        VALIDATE_STAT,  /* by stat */
+        VALIDATE_NEVER, /* not at all */
+        _VALIDATE_N
+} Validate;
+
+/* One Validate= line. */
+typedef struct ConfigRule {
+        Validate validate;
+        char *pattern; /* of roots' paths, as fnmatch(3) takes it; "*" is for all */
+} ConfigRule;
+
+typedef struct ConfigRules {
+        ConfigRule *rules;
+        size_t n;
+} ConfigRules;
 
 typedef struct Config {
         char *socket;                /* NULL: the default place */
@@ -20,6 +41,7 @@ typedef struct Config {
         uint64_t max_peers_per_user; /* those of one user */
         uint64_t memory_max;         /* bytes of all images */
         uint64_t watch_limit;        /* directories, 0: three quarters of what the kernel allows a user */
+        ConfigRules validate;        /* the last that fits a root is in force */
 } Config;
 
 enum {
@@ -29,6 +51,9 @@ enum {
 };
 
 void config_done(Config *config);
+
+/* What is in force for a root. */
+Validate config_validate(const Config *config, const char *root);
 
 /**
  * config_load() - read a configuration file

@@ -95,6 +95,7 @@ static json_t *image_json(const Shimport__ImageStatus *image) {
         set(object, "modules", image->modules);
         set(object, "declined", image->declined);
         set(object, "stale", image->stale);
+        json_object_set_new(object, "validated", json_bytes(image->validated));
         set(object, "attaches", image->attaches);
         set(object, "built_ms", image->built_ms);
         set(object, "built_at", image->built_at);
@@ -180,6 +181,8 @@ static void print_image(const Shimport__ImageStatus *image) {
                 printf(", %" PRIu64 " attaches, the last %s ago", image->attaches, duration_text(ago));
         }
         putchar('\n');
+        if (image->validated.len)
+                printf("  validated by stat: %s\n", printable(image->validated));
         for (size_t i = 0; i < image->n_left_out; i++)
                 printf("  left out: %s: %s\n", printable(image->left_out[i]->file),
                        printable(image->left_out[i]->reason));

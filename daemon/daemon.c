@@ -43,6 +43,9 @@ static void on_idle(uv_timer_t *timer) {
 
 /* The second half of stopping: nothing is left that could call back into these. */
 static void daemon_close_rest(Daemon *daemon) {
+        for (size_t i = 0; i < ELEMENTSOF(daemon->signals);
+             i++) /* until here a second signal changes nothing */
+                uv_close((uv_handle_t *)&daemon->signals[i], NULL);
         daemon->store = store_free(daemon->store);
         daemon->queue = queue_free(daemon->queue);
         daemon->watch = watch_free(daemon->watch);
@@ -65,8 +68,6 @@ static void daemon_stop(Daemon *daemon) {
         if (daemon->stopping)
                 return;
         daemon->stopping = true;
-        for (size_t i = 0; i < ELEMENTSOF(daemon->signals); i++)
-                uv_close((uv_handle_t *)&daemon->signals[i], NULL);
         uv_close((uv_handle_t *)&daemon->idle, NULL);
         daemon->listener = listener_free(daemon->listener);
         peers_close(daemon->peers);
@@ -78,6 +79,8 @@ static void on_signal(uv_signal_t *handle, int number) {
         Daemon *daemon = handle->data;
         _cleanup_free_ char *text = NULL;
 
+        if (daemon->stopping)
+                return;
         if (number != SIGHUP) {
                 log_info("stopped by signal %d", number);
                 daemon_stop(daemon);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "filesystem.h"
 #include "log.h"
 #include "root.h"
 #include "store.h"
@@ -17,6 +18,10 @@
  * build in a row that was overtaken by the next change. */
 #define STALE_PAUSE_MS 100
 #define STALE_DOUBLINGS_MAX 7
+
+/* What is validated by stat can only be told from its next change when the clock has gone on: two seconds is the
+ * coarsest time stamp that a file system has. */
+#define AGAIN_PAUSE_MS 3000
 
 /* Likewise for builds that fail. */
 #define FAILED_PAUSE_MS 10000
@@ -214,6 +219,7 @@ int root_build_consume(Root *root, int fd_) {
         root->fd = steal_fd(&fd);
         change_log_clear(&root->changes);
         *root->unwatched = '\0';
+        root->validate = config_validate(store_config(root->store), root_path(root));
         root_enter(root, root_is_served(root) ? ROOT_REBUILDING : ROOT_BUILDING);
         return 0;
 }
@@ -250,6 +256,7 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
                 .root_fd = root->fd,
                 .image_fd = reuse ? root->image.fd : -1,
                 .state_fd = reuse ? root->image.state_fd : -1,
+                .validate = root->validate,
                 .path = root->key.path,
                 .path_size = root->key.path_size,
                 .generation = root->build_generation = store_next_generation(root->store),
@@ -288,21 +295,37 @@ static bool root_start(QueueTicket *ticket) {
         return true;
 }
 
+/* The first reason is kept. */
+__attribute__((format(printf, 2, 3))) static bool root_is_blind(Root *root, const char *format, ...) {
+        va_list arguments;
+
+        if (*root->unwatched)
+                return false;
+        va_start(arguments, format);
+        vsnprintf(root->unwatched, sizeof(root->unwatched), format, arguments);
+        va_end(arguments);
+        return false;
+}
+
 static bool on_scan(void *userdata, int fd, const void *path, size_t path_size) {
         Root *root = userdata;
+        const char *blindness;
         int r;
 
+        if (root->validate == VALIDATE_NEVER)
+                return true;
+        if (root->validate == VALIDATE_STAT)
+                return root_is_blind(root, "Validate=stat is set");
+        blindness = root->validate == VALIDATE_AUTO ? filesystem_blindness(fd) : NULL;
+        if (blindness)
+                return root_is_blind(root, "%s", blindness);
         r = watch_set_add(&root->watching, fd, path, path_size);
         if (r == 0)
                 return true;
         if (r == WATCH_E_LIMIT)
-                snprintf(root->unwatched, sizeof(root->unwatched),
-                         "the limit of %zu watched directories is reached",
-                         watch_limit(store_watch(root->store)));
-        else
-                snprintf(root->unwatched, sizeof(root->unwatched), "a directory cannot be watched: %s",
-                         strerror(-r));
-        return false;
+                return root_is_blind(root, "the limit of %zu watched directories is reached",
+                                     watch_limit(store_watch(root->store)));
+        return root_is_blind(root, "a directory cannot be watched: %s", strerror(-r));
 }
 
 static void on_progress(void *userdata, uint32_t done, uint32_t total) {
@@ -316,7 +339,7 @@ static void on_progress(void *userdata, uint32_t done, uint32_t total) {
 }
 
 /* The one step: from here on the new image is handed out, and who has the old one learns that there is another. */
-static void root_publish(Root *root, ImageFile *file, uint32_t declined) {
+static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outcome) {
         Store *store = root->store;
         ImageFile old = root->image;
 
@@ -329,7 +352,8 @@ static void root_publish(Root *root, ImageFile *file, uint32_t declined) {
         store_account(store, &root->image);
         store_withdraw(store, &old);
         root->failures = 0;
-        root->declined = declined;
+        root->declined = outcome->declined;
+        memcpy(root->validated, root->unwatched, sizeof(root->validated));
         root->generation = root->build_generation;
         root->built_ms = store_now(store) - root->build_started;
         root->built_at = (uint64_t)time(NULL);
@@ -337,7 +361,12 @@ static void root_publish(Root *root, ImageFile *file, uint32_t declined) {
         log_info("%s: built for %s: %u modules, %llu bytes, %llu ms", root_path(root), root->executable,
                  root->image.image.header->module_count, (unsigned long long)root_size(root),
                  (unsigned long long)root->built_ms);
-        if (change_log_is_empty(&root->changes)) {
+        if (outcome->again) {
+                snprintf(root->reason, sizeof(root->reason),
+                         "changed a moment ago, and is validated by stat");
+                root_enter(root, ROOT_STALE);
+                root->due = store_now(store) + AGAIN_PAUSE_MS;
+        } else if (change_log_is_empty(&root->changes)) {
                 root_enter(root, ROOT_SERVED);
         } else {
                 change_log_clear(&root->changes);
@@ -363,7 +392,7 @@ static void on_end(void *userdata, BuilderOutcome *outcome) {
         int r;
 
         root->builder = NULL;
-        if (*root->unwatched) {
+        if (root->validate == VALIDATE_WATCH && *root->unwatched) {
                 root_fail(root, "%s", root->unwatched);
                 return;
         }
@@ -387,7 +416,7 @@ static void on_end(void *userdata, BuilderOutcome *outcome) {
                 return;
         }
         watch_drain(store_watch(root->store));
-        root_publish(root, &file, outcome->declined);
+        root_publish(root, &file, outcome);
 }
 
 static const BuilderEvents root_builder_events = {

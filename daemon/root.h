@@ -26,6 +26,7 @@
 
 #include "builder.h"
 #include "change.h"
+#include "config.h"
 #include "image_file.h"
 #include "list.h"
 #include "queue.h"
@@ -84,8 +85,9 @@ struct Root {
         Builder *builder;
         int fd;
         WatchSet watching;
-        ChangeLog changes;      /* since its directories were listed */
-        char unwatched[128];    /* why a directory could not be watched, or "" */
+        ChangeLog changes; /* since its directories were listed */
+        Validate validate;
+        char unwatched[128];    /* why some directories are not watched, or "" */
         uint64_t build_started; /* loop's milliseconds */
         uint64_t build_generation;
         bool builds_whole; /* takes over nothing */
@@ -99,6 +101,7 @@ struct Root {
         uint64_t built_at, last_attach; /* seconds since the epoch */
         uint64_t attaches;
         uint32_t declined;
+        char validated[128]; /* why some of its directories are validated by stat, or "" */
 
         unsigned restless, failures; /* in a row */
         uint64_t due;                /* STALE, FAILED: when to build again, loop's milliseconds */

@@ -84,6 +84,7 @@ static void fill_image(StatusImage *status, const Root *root) {
         message->last_attach = root->last_attach;
         message->attaches = root->attaches;
         message->declined = root->declined;
+        message->validated = message_text(root->validated);
         message->stale = root_is_served(root) ? staleness_count(&root->image.state) : 0;
         message->owner = root->owner;
         if (!image->base)

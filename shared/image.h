@@ -25,7 +25,7 @@
 #endif
 
 #define IMAGE_MAGIC "SHIMPORT"
-#define IMAGE_VERSION 1u
+#define IMAGE_VERSION 2u
 #define IMAGE_NONE UINT32_MAX /* no directory, no entry */
 
 /* Bytes of the image's string area. */
@@ -71,10 +71,14 @@ typedef struct ImageDirectory {
         uint32_t entry_count;
         uint32_t flags; /* IMAGE_DIRECTORY_* */
         uint32_t reserved;
+        uint64_t mtime; /* as it was listed, nanoseconds since the epoch, for validation by stat */
+        uint64_t ino;
 } ImageDirectory;
 
 /* The entries are all that a finder could find there: a name that is not among them does not exist. */
 #define IMAGE_DIRECTORY_COMPLETE 1u
+/* Names come and go unseen by the watch: a finder compares mtime and inode first. */
+#define IMAGE_DIRECTORY_VALIDATE 2u
 
 typedef enum ImageKind {
         IMAGE_KIND_STOCK = 0, /* the stock finder must answer for this name; `reason` says why */
@@ -86,6 +90,8 @@ typedef enum ImageKind {
 } ImageKind;
 
 #define IMAGE_ENTRY_PACKAGE 1u /* the file is NAME/__init__SUFFIX, and NAME is the package's directory */
+/* The file changes unseen by the watch: whoever uses it compares size, mtime and inode first. */
+#define IMAGE_ENTRY_VALIDATE 2u
 
 typedef struct ImageEntry {
         ImageString name;   /* what is imported: the last part of the module's name */
@@ -109,7 +115,7 @@ typedef struct ImageEntry {
 _Static_assert(sizeof(ImageString) == 8, "format");
 _Static_assert(sizeof(ImageTable) == 16, "format");
 _Static_assert(sizeof(ImageHeader) == 208, "format");
-_Static_assert(sizeof(ImageDirectory) == 24, "format");
+_Static_assert(sizeof(ImageDirectory) == 40, "format");
 _Static_assert(sizeof(ImageEntry) == 104, "format");
 
 /* An image that lies open: borrowed bytes and nothing else, so it may be copied. */

@@ -23,6 +23,7 @@ sys.path.append(_CLIENT_DIRECTORY)
 import importlib.machinery as machinery
 import importlib.util
 import marshal
+import time
 import types
 import warnings
 
@@ -33,6 +34,11 @@ JOB_FD = 3
 # The limits of one image, far above any directory of modules that is one: beyond them the root stays with stock.
 MAX_ENTRIES = 500_000
 MAX_SOURCE = 64 << 20
+
+# What is validated by stat and changed so short a while ago might change again without looking different: time stamps
+# of some file systems are that coarse.
+RACY_NS = 2 * 10**9
+RACY = "it changed a moment ago, and is not watched"
 
 # In the order in which FileFinder tries them, see _get_supported_file_loaders().
 SUFFIXES = (
@@ -59,23 +65,31 @@ class LeftOut(Exception):
     """Why a module must come from stock."""
 
 
+def reason_of(error):
+    return error.strerror if isinstance(error, OSError) else str(error)
+
+
 class Directory:
     """A directory that is part of the image: the root, or a package's."""
 
-    __slots__ = ("fd", "number", "parent", "name", "path", "previous")
+    __slots__ = ("fd", "number", "parent", "name", "path", "previous", "linked", "watched")
 
-    def __init__(self, path, fd, parent=None, name=None):
+    def __init__(self, path, fd, parent=None, name=None, linked=False):
         self.path = path  # relative to the root
         self.fd = fd
         self.parent = parent
         self.name = name
+        self.linked = linked  # by a symbolic link on the way, which may be made to lead elsewhere
+        self.watched = True  # what changes in it will be seen
         self.number = None
         self.previous = None  # its number in the image to be replaced
 
 
 class Job:
     def __init__(self, channel):
-        path, self.root_fd, self.generation, self.shared, limit, image_fd, state_fd = channel.job()
+        path, self.root_fd, self.generation, self.shared, limit, self.validate, image_fd, state_fd = (
+            channel.job()
+        )
         self.channel = channel
         self.root = os.fsdecode(path).rstrip("/") or "/"
         self.root_stat = os.fstat(self.root_fd)
@@ -86,7 +100,12 @@ class Job:
         self.directories = 0
         self.modules = 0
         self.declined = 0
-        self.files = []  # (where it stands, directory, name, file, kind, package)
+        self.files = []  # (where it stands, directory, name, file, kind, package, status)
+        self.links = set()  # (path of a directory, file): those that are symbolic links
+        self.seen = set()  # (device, inode) of the directories
+        self.ways = {}  # whether everybody may go through a directory, see check_way()
+        self.fresh = time.time_ns() - RACY_NS
+        self.again = False
 
     def begin(self, image_fd, state_fd):
         """The image to take over from, if there is one to trust, and a freezer that goes on where it ended."""
@@ -105,27 +124,27 @@ class Job:
 
     def scan(self):
         """List the root and every package below it, level by level, each directory watched first."""
-        level = [Directory("", os.dup(self.root_fd))]
+        level = [Directory("", os.dup(self.root_fd), linked=os.path.realpath(self.root) != self.root)]
         while level:
             below = []
             for start in range(0, len(level), build.SCAN_MAX):
                 batch = self.opened(level[start : start + build.SCAN_MAX])
-                if not self.channel.scan([(os.fsencode(d.path), d.fd) for d in batch]):
-                    raise LeftOut("no more directories can be watched")
-                for directory in batch:
+                watched = self.channel.scan([(os.fsencode(d.path), d.fd) for d in batch])
+                for directory, directory.watched in zip(batch, watched):
+                    if not directory.watched and self.validate == build.VALIDATE_WATCH:
+                        raise LeftOut("no more directories can be watched")
                     below += self.list(directory)
                     os.close(directory.fd)
                     directory.fd = None
-            level = below
+            level = sorted(below, key=lambda directory: directory.linked)  # the real one of two comes first
 
     def opened(self, directories):
         batch = []
         for directory in directories:
             if directory.fd is None:
                 try:
-                    directory.fd = os.open(
-                        directory.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self.root_fd
-                    )
+                    follow = 0 if directory.linked else os.O_NOFOLLOW
+                    directory.fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY | follow, dir_fd=self.root_fd)
                 except OSError as error:
                     self.leave_out(directory.parent, directory.name, f"its directory does not open: {error.strerror}")
                     continue
@@ -134,6 +153,11 @@ class Job:
 
     def list(self, directory):
         """Index what can be imported from a directory; give the packages whose directories come next."""
+        status = os.fstat(directory.fd)
+        if (status.st_dev, status.st_ino) in self.seen:
+            self.leave_out(directory.parent, directory.name, "the same directory as another one")
+            return []
+        self.seen.add((status.st_dev, status.st_ino))
         with os.scandir(directory.fd) as listing:
             found = {entry.name: entry for entry in listing}
 
@@ -146,7 +170,7 @@ class Job:
             if init is None:  # a link, or it was there a moment ago
                 self.leave_out(directory.parent, directory.name, "its __init__ is no file")
                 return []
-        directory.number = self.writer.add_directory(directory.path, True)
+        directory.number = self.writer.add_directory(directory.path, True, self.directory_look(directory, status))
         if self.previous is not None:
             directory.previous = self.previous.directory(directory.path)
         self.directories += 1
@@ -157,7 +181,8 @@ class Job:
         for name in self.importable(found):
             try:
                 if self.is_package(directory, found, name):
-                    below.append(Directory(os.path.join(directory.path, name), None, directory, name))
+                    linked = directory.linked or found[name].is_symlink()
+                    below.append(Directory(os.path.join(directory.path, name), None, directory, name, linked))
                 else:
                     self.index_module(directory, found, name)
             except LeftOut as reason:
@@ -171,9 +196,25 @@ class Job:
             raise LeftOut("a directory that is not watched")
         if entry is None:
             return False
-        if entry.is_symlink():
+        if not entry.is_symlink():
+            return entry.is_dir() and self.has_init(directory, name)
+        try:
+            is_package = entry.is_dir() and self.has_init(directory, name)
+        except OSError:  # a link that leads to itself
+            is_package = False
+        if not is_package:  # but it may lead to one some day
             raise LeftOut("a symbolic link")
-        return entry.is_dir() and self.has_init(directory, name)
+        self.check_way(os.path.join(self.root, directory.path, name, "__init__"))
+        return True
+
+    def directory_look(self, directory, status):
+        """What processes compare before they believe what is listed here; None: they need not."""
+        if self.validate == build.VALIDATE_NEVER or (directory.watched and not directory.linked):
+            return None
+        if directory.watched or status.st_mtime_ns < self.fresh:
+            return status.st_mtime_ns, status.st_ino
+        self.again = True
+        return 0, 0
 
     def index_module(self, directory, found, name):
         file = self.find_file(found, name)
@@ -229,9 +270,12 @@ class Job:
         self.count()
         entry, kind = file
         try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError as error:
-            self.leave_out(directory, name, error.strerror)
+            status = entry.stat()
+            if entry.is_symlink():
+                self.check_way(os.path.join(self.root, where.path, entry.name))
+                self.links.add((where.path, entry.name))
+        except (LeftOut, OSError) as error:
+            self.leave_out(directory, name, reason_of(error))
             return
         self.files.append((where, directory, name, entry.name, kind, package, status))
 
@@ -255,8 +299,12 @@ class Job:
                 "child": where.number if package else None,
             }
             try:
-                if stat.S_ISLNK(status.st_mode):  # its target changes without the watch on this directory
-                    raise LeftOut("a symbolic link")
+                if self.is_unseen(where, file, status):
+                    if status.st_mtime_ns >= self.fresh:
+                        self.again = True
+                        raise LeftOut(RACY)
+                    entry["validate"] = True
+                    entry["stat"] = Source.look(status)
                 if kind == build.KIND_SOURCE:
                     entry["cached"] = self.cached_of(entry["file"])
                     entry.update(self.taken(directory, name, entry["file"], status) or self.code_of(where, file))
@@ -264,9 +312,30 @@ class Job:
                     self.modules += 1
             except (LeftOut, OSError) as error:
                 kind = build.KIND_STOCK
-                entry["reason"] = error.strerror if isinstance(error, OSError) else str(error)
+                entry["reason"] = reason_of(error)
             self.writer.add_entry(directory.number, name, kind, **entry)
         self.channel.progress(len(self.files), len(self.files))
+
+    def is_unseen(self, where, file, status):
+        """Whether a change of the file comes without an event in its directory."""
+        if self.validate == build.VALIDATE_NEVER:
+            return False
+        return not where.watched or status.st_nlink > 1 or (where.path, file) in self.links
+
+    def check_way(self, path):
+        """Raises LeftOut for a symbolic link that may not be followed: in an image that other users see nothing may
+        come from below a directory that not everybody may go through."""
+        if self.validate == build.VALIDATE_WATCH:
+            raise LeftOut("a symbolic link")
+        if not self.shared:
+            return
+        directory = os.path.dirname(os.path.realpath(path))
+        while directory != "/":
+            if directory not in self.ways:
+                self.ways[directory] = bool(os.stat(directory).st_mode & stat.S_IXOTH)
+            if not self.ways[directory]:
+                raise LeftOut("a symbolic link to where not everyone may go")
+            directory = os.path.dirname(directory)
 
     @staticmethod
     def cached_of(file):
@@ -281,7 +350,7 @@ class Job:
         than its owner and root may write."""
         if not stat.S_ISREG(status.st_mode):
             raise LeftOut("not a regular file")
-        if status.st_nlink > 1:
+        if status.st_nlink > 1 and self.validate == build.VALIDATE_WATCH:
             raise LeftOut("a file with more than one hard link")
         if not self.shared:
             return
@@ -424,9 +493,9 @@ def main():
             int.from_bytes(os.urandom(8), "little"),
         )
     except (LeftOut, OSError, MemoryError) as error:
-        channel.finish(tag, str(error) or type(error).__name__, -1, 0, 0, 0, 0)
+        channel.finish(tag, str(error) or type(error).__name__, -1, 0, 0, 0, 0, False)
         return
-    channel.finish(tag, "", image, job.directories, job.entries, job.modules, job.declined)
+    channel.finish(tag, "", image, job.directories, job.entries, job.modules, job.declined, job.again)
 
 
 if __name__ == "__main__":

@@ -494,14 +494,26 @@ static void an_image_that_can_never_fit_is_refused(void **state) {
         assert_non_null(strstr(root->reason, "is larger than MemoryMax= of 50000"));
 }
 
-static void a_root_that_cannot_be_watched_is_not_served(void **state) {
+static void a_root_that_cannot_be_watched_is_validated_by_stat(void **state) {
         Fixture *fixture = *state;
 
+        watch_set_limit(fixture->watch, 1);
+        assert_string_equal(served(fixture, "root2")->validated, "");
+        assert_string_equal(served(fixture, "root")->validated,
+                            "the limit of 1 watched directories is reached");
+}
+
+static void a_root_that_is_to_be_watched_and_cannot_be_fails(void **state) {
+        ConfigRule rule = { .validate = VALIDATE_WATCH, .pattern = (char[]){ "*" } };
+        Fixture *fixture = *state;
+
+        fixture->config.validate = (ConfigRules){ .rules = &rule, .n = 1 };
         watch_set_limit(fixture->watch, 1);
         served(fixture, "root2");
         ask(fixture);
         turn_until(&fixture->loop, ask(fixture).state == ROOT_FAILED);
         assert_string_equal(ask(fixture).reason, "the limit of 1 watched directories is reached");
+        fixture->config.validate = (ConfigRules){ 0 };
 }
 
 static void on_settled(RootWaiter *waiter, bool served, const char *reason) {
@@ -563,7 +575,8 @@ int main(int argc, char **argv) {
                 TEST(without_an_interpreter_nothing_is_remembered),
                 TEST(the_least_recently_attached_gives_way),
                 TEST(an_image_that_can_never_fit_is_refused),
-                TEST(a_root_that_cannot_be_watched_is_not_served),
+                TEST(a_root_that_cannot_be_watched_is_validated_by_stat),
+                TEST(a_root_that_is_to_be_watched_and_cannot_be_fails),
                 TEST(who_waits_is_told_how_it_ended),
         };
 

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "validate.h"
+
+#include <sys/stat.h>
+
+static bool path_stat(PyObject *path, struct stat *ret_stat) {
+        PyObject *bytes = PyUnicode_EncodeFSDefault(path);
+        int r;
+
+        if (!bytes) {
+                PyErr_Clear();
+                return false;
+        }
+        Py_BEGIN_ALLOW_THREADS r = stat(PyBytes_AS_STRING(bytes), ret_stat);
+        Py_END_ALLOW_THREADS Py_DECREF(bytes);
+        return r == 0;
+}
+
+static uint64_t mtime_of(const struct stat *st) {
+        return (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
+}
+
+bool validate_directory(const ImageDirectory *directory, PyObject *path) {
+        uint64_t mtime = directory->mtime, ino = directory->ino; /* the image may go without the GIL */
+        struct stat st;
+
+        return path_stat(path, &st) && S_ISDIR(st.st_mode) && st.st_ino == ino && mtime_of(&st) == mtime;
+}
+
+bool validate_entry(const ImageEntry *entry, PyObject *path) {
+        uint64_t size = entry->file_size, mtime = entry->file_mtime, ino = entry->file_ino;
+        struct stat st;
+
+        return path_stat(path, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size &&
+               st.st_ino == ino && mtime_of(&st) == mtime;
+}
