@@ -19,6 +19,10 @@ BUILD ?= build$(if $(SANITIZE),/sanitize)
 PYTHONS ?=
 export PYTHONS
 
+# For `make race`.
+ROUNDS ?= 20000
+KILLS ?= 0
+
 # For the tests, the demo and the benchmarks.
 export SHIMPORT_BUILD = $(abspath $(BUILD))
 
@@ -30,9 +34,7 @@ TEST_PYTHON ?= /usr/bin/python3
 
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
         libjansson-dev python3 python3-dev strace
-PACKAGES_CHECK = libcmocka-dev python3-pytest python3-dbg util-linux valgrind $(PACKAGES_PROGRAMS)
-# Programs of other people's, to compare code object by code object, and to measure.
-PACKAGES_PROGRAMS = python3-boto3 python3-django python3-numpy python3-pandas python3-sphinx python3-sqlalchemy
+PACKAGES_CHECK = libcmocka-dev python3-pytest util-linux git
 PACKAGES_LINT = clang clang-format clang-tidy
 PACKAGES_MATRIX = debootstrap
 
@@ -84,7 +86,7 @@ UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix bench \
+.PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix race bench \
         install uninstall format lint clean
 
 all: build
@@ -95,6 +97,7 @@ help:
 	@echo 'make check          likewise, and runs all tests'
 	@echo 'make check-units    the C tests alone, also with SANITIZE=address,undefined'
 	@echo 'make check-matrix   the tests in a Debian sid chroot, with its CPythons 3.13 and up (as root)'
+	@echo 'make race           changes files and imports them, ROUNDS=20000 times, or until KILLS=500 daemons are dead'
 	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs'
 	@echo 'make install        into DESTDIR= PREFIX=/usr/local; make uninstall takes it out again'
 	@echo 'make deps           installs the Debian packages that any of this needs'
@@ -225,6 +228,12 @@ check:
 
 check-units: units
 	@$(TEST_PYTHON) tests/run.py --units
+
+# ROUNDS of changes, or as many as it takes to kill the daemon KILLS times.
+race:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
+	@$(MAKE) --no-print-directory build
+	@$(TEST_PYTHON) tests/race.py --rounds $(ROUNDS) --kills $(KILLS)
 
 check-matrix:
 	$(call install_packages,$(PACKAGES_MATRIX))

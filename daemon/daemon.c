@@ -14,6 +14,10 @@
 #include "util.h"
 #include "version.h"
 
+/* A daemon that was killed while it started a builder leaves a child that has its socket until it is the builder. */
+#define LISTEN_TRIES 5
+#define LISTEN_PAUSE_US 50000
+
 static void daemon_stop(Daemon *daemon);
 
 static uint64_t daemon_idle_exit(const Daemon *daemon) {
@@ -219,9 +223,15 @@ static int daemon_open_handles(Daemon *daemon) {
 static int daemon_listen(Daemon *daemon) {
         int r;
 
-        r = listener_new(&daemon->loop, daemon->socket_path, on_connection, daemon, &daemon->listener);
-        if (r == 0)
-                return 0;
+        for (unsigned i = 0; i < LISTEN_TRIES; i++) {
+                r = listener_new(&daemon->loop, daemon->socket_path, on_connection, daemon,
+                                 &daemon->listener);
+                if (r == 0)
+                        return 0;
+                if (r != LISTENER_E_IN_USE)
+                        break;
+                usleep(LISTEN_PAUSE_US);
+        }
         if (r == LISTENER_E_IN_USE)
                 log_error("%s is in use by a live daemon", daemon->socket_path);
         else

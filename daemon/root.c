@@ -111,6 +111,8 @@ __attribute__((format(printf, 2, 3))) static void root_fail(Root *root, const ch
 static void on_watched(WatchSet *set, const WatchEvent *event) {
         Root *root = list_entry(set, Root, watched);
 
+        if (!root_is_served(root)) /* an overflow is told to all */
+                return;
         change_mark(event, &root->image.image, &root->image.state);
         if (root->state != ROOT_SERVED)
                 return;

@@ -275,7 +275,7 @@ class Job:
                 self.check_way(os.path.join(self.root, where.path, entry.name))
                 self.links.add((where.path, entry.name))
         except (LeftOut, OSError) as error:
-            self.leave_out(directory, name, reason_of(error))
+            self.leave_out(directory, name, reason_of(error), f"{name}/{entry.name}" if package else entry.name)
             return
         self.files.append((where, directory, name, entry.name, kind, package, status))
 
@@ -284,9 +284,9 @@ class Job:
         if self.entries > self.max_entries:
             raise LeftOut(f"it holds more than {self.max_entries} names")
 
-    def leave_out(self, directory, name, reason):
+    def leave_out(self, directory, name, reason, file=None):
         self.count()
-        self.writer.add_entry(directory.number, name, build.KIND_STOCK, file=name, reason=reason)
+        self.writer.add_entry(directory.number, name, build.KIND_STOCK, file=file or name, reason=reason)
 
     def add_files(self):
         """Add the entries of all files noted, with the code of those that have some."""

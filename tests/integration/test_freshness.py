@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: MIT
+"""Every change that was complete before a process asked is seen by it: tests/race.py tries at random, these by name."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import harness
+
+RUNNER = """
+import json, sys
+for line in sys.stdin:
+    space = {}
+    try:
+        exec(json.loads(line), space)
+        answer = space.get("answer")
+    except BaseException as error:
+        answer = [type(error).__name__, str(error)]
+    print(json.dumps(answer), flush=True)
+"""
+
+
+class Running:
+    """A process that goes on and runs what it is told: tell(code) gives what the code calls `answer`."""
+
+    def __init__(self, executable, env):
+        self.process = subprocess.Popen(
+            [executable, "-B", "-c", RUNNER], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def tell(self, code):
+        self.process.stdin.write(json.dumps(code) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def value(self, name="module", before=""):
+        return self.tell(f"{before}\nimport sys\nsys.modules.pop({name!r}, None)\nimport {name}\nanswer = {name}.value")
+
+    def stale(self):
+        return self.tell("import _shimport\nanswer = _shimport.status()['stale']")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(harness.PATIENCE)
+        self.process.stdout.close()
+
+
+class Site:
+    """A root of its own, a daemon of its own, and processes that import from it."""
+
+    def __init__(self, daemon, pair, root):
+        self.daemon, self.pair, self.root = daemon, pair, root
+        self.env = daemon.env(PYTHONPATH=root, SHIMPORT_BUDGET_MS=5000)
+        self.started = []
+        root.mkdir(exist_ok=True)
+
+    def write(self, name, value):
+        path = self.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"value = {value!r}\n")
+        return path
+
+    def warm(self):
+        self.daemon.warm(self.pair.shim, paths=[self.root])
+
+    def start(self):
+        running = Running(self.pair.shim, self.env)
+        self.started.append(running)
+        return running
+
+    def value(self, name="module"):
+        code = f"import {name}; print({name}.value)"
+        ours = self.pair.run_shim("-B", "-c", code, env=self.env)
+        theirs = self.pair.run_stock("-B", "-c", code, env=self.env)
+        assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
+        return ours.stdout.strip() or ours.stderr.strip().splitlines()[-1]
+
+    def image(self):
+        """What the daemon says of the root, or None."""
+        status = json.loads(self.daemon.ctl("status", "--json", check=True).stdout)
+        return next((image for image in status["images"] if image["root"] == str(self.root)), None)
+
+    def settle(self):
+        return harness.wait_until(
+            lambda: (image := self.image()) and image["state"] == "served" and image, "the root to be served"
+        )
+
+    def served(self, code):
+        """How many modules of the root a fresh process got from the image."""
+        roots = self.pair.status("-B", code=code, env=self.env)["roots"]
+        return sum(root["served"] for root in roots if root["path"] == str(self.root))
+
+
+@pytest.fixture
+def make_site(make_daemon, one_pair, tmp_path):
+    sites = []
+
+    def make(config=None):
+        site = Site(make_daemon(name=f"daemon{len(sites)}", config=config), one_pair, tmp_path / f"root{len(sites)}")
+        sites.append(site)
+        return site
+
+    yield make
+    for site in sites:
+        for running in site.started:
+            running.close()
+
+
+@pytest.fixture
+def site(make_site):
+    made = make_site()
+    made.write("module.py", 0)
+    made.write("package/__init__.py", "package")
+    made.write("package/inner.py", "inner")
+    made.warm()
+    return made
+
+
+def test_a_running_process_sees_a_change_within_100_ms(site):
+    running = site.start()
+    assert running.value() == 0
+    for i in range(1, 20):
+        site.write("module.py", i)
+        time.sleep(0.1)
+        assert running.value() == i
+    site.write("package/inner.py", "changed")
+    time.sleep(0.1)
+    assert running.value("package.inner") == "changed"
+
+
+def test_a_running_process_sees_a_change_at_once_after_the_barrier(site):
+    running = site.start()
+    assert running.value() == 0
+    for i in range(1, 50):
+        site.write("module.py", i)
+        assert running.value(before="import importlib; importlib.invalidate_caches()") == i
+        site.write(f"new{i}.py", i)
+        assert running.value(f"new{i}", before="import importlib; importlib.invalidate_caches()") == i
+
+
+def test_a_running_process_gets_the_new_image(site):
+    running = site.start()
+    generation = "import _shimport\nanswer = max(r['generation'] for r in _shimport.status()['roots'] if r['path'] == {!r})"
+    assert running.value() == 0
+    first = running.tell(generation.format(str(site.root)))
+    site.write("module.py", 1)
+    site.settle()
+    harness.wait_until(lambda: site.image()["generation"] > first, "another image")
+    stale = running.stale()
+    assert running.value() == 1
+    assert running.value("package.inner") == "inner"
+    assert running.tell(generation.format(str(site.root))) > first
+    assert running.stale() == stale
+
+
+def test_parent_and_child_of_a_fork_see_changes(site):
+    running = site.start()
+    assert running.value() == 0
+    child = """
+import os, sys, time, importlib, json
+read, write = os.pipe()
+pid = os.fork()
+if pid == 0:
+    path = {path!r}
+    open(path, "w").write("value = 'by the child'\\n")
+    importlib.invalidate_caches()
+    sys.modules.pop("module", None)
+    import module
+    os.write(write, module.value.encode())
+    os._exit(0)
+os.waitpid(pid, 0)
+importlib.invalidate_caches()
+sys.modules.pop("module", None)
+import module
+answer = [os.read(read, 100).decode(), module.value]
+"""
+    assert running.tell(child.format(path=str(site.root / "module.py"))) == ["by the child"] * 2
+
+
+def test_only_what_changed_is_stale_and_only_that_is_built_again(site):
+    site.write("module.py", 1)
+    assert site.served("import module") == 0
+    assert site.served("import package.inner") == 2
+    assert site.value() == "1"
+    site.settle()
+    assert site.served("import module, package.inner") == 3
+
+
+def test_an_overflow_of_the_queue_makes_everything_stale(site):
+    running = site.start()
+    assert running.value() == 0
+    queue = int(pathlib.Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if queue > 1 << 17:
+        pytest.skip("the queue is too long here")
+    os.kill(site.daemon.pid, signal.SIGSTOP)
+    try:
+        paths = [str(site.root / "module.py"), str(site.root / "package" / "inner.py")]
+        for i in range(queue + 100):
+            os.utime(paths[i % 2])
+        site.write("package/__init__.py", "after the overflow")
+    finally:
+        os.kill(site.daemon.pid, signal.SIGCONT)
+    assert running.value("package", before="import importlib; importlib.invalidate_caches()") == "after the overflow"
+    assert site.value("package") == "after the overflow"
+    assert "the queue of changes ran over" in site.daemon.log()
+    site.settle()
+    assert site.served("import package.inner") == 2
+
+
+def test_directories_beyond_the_limit_are_validated_by_stat(make_site):
+    site = make_site("[daemon]\nWatchLimit=1\n")
+    site.write("module.py", 0)
+    site.write("package/__init__.py", "package")
+    site.write("package/inner.py", "inner")
+    for path in site.root.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    site.warm()
+    assert site.image()["validated"] == "the limit of 1 watched directories is reached"
+    assert "validated by stat: the limit" in site.daemon.ctl("status").stdout
+    assert site.served("import module, package.inner") == 3
+    running = site.start()
+    assert running.value("package.inner") == "inner"
+    site.write("package/inner.py", "changed in place")
+    assert running.value("package.inner") == "changed in place"
+    assert site.value("package.inner") == "changed in place"
+    site.write("package/new.py", "new")
+    assert running.value("package.new") == site.value("package.new") == "new"
+    (site.root / "package" / "inner.py").unlink()
+    assert "No module named 'package.inner'" in site.value("package.inner")
+
+
+def test_validate_by_configuration(make_site, tmp_path):
+    config = f"[daemon]\nValidate=stat\nValidate=never {tmp_path}/*\nValidate=watch {tmp_path}/root1\nValidate=stat {tmp_path}/root2\n"
+    never, watch, stat = make_site(config), make_site(config), make_site(config)
+    for site in (never, watch, stat):
+        path = site.write("module.py", 0)
+        os.utime(path, (1e9, 1e9))
+        os.utime(site.root, (1e9, 1e9))
+        (tmp_path / "elsewhere.py").write_text("value = 'elsewhere'\n")
+        (site.root / "link.py").symlink_to(tmp_path / "elsewhere.py")
+        site.warm()
+        site.write("module.py", 1)
+        running = site.start()
+        assert running.value() == (0 if site is never else 1)
+        assert site.image()["validated"] == ("Validate=stat is set" if site is stat else "")
+    left_out = [left["file"] for left in watch.settle()["left_out"]]
+    assert left_out == ["link.py"]
+
+
+def test_links_are_served_and_seen_to_lead_elsewhere(make_daemon, one_pair):
+    with harness.public_directory() as directory:  # what everybody may go to
+        site = Site(make_daemon(), one_pair, directory / "root")
+        links_are_served(site, directory / "old", directory / "new")
+        for running in site.started:
+            running.close()
+
+
+def links_are_served(site, old, new):
+    for target in (old, new):
+        target.mkdir()
+        for name in ("__init__", "inner"):
+            (target / f"{name}.py").write_text(f"value = '{target.name} {name}'\n")
+            os.utime(target / f"{name}.py", (1e9, 1e9))
+        os.utime(target, (1e9, 1e9))
+    (site.root / "linked").symlink_to(old)
+    (site.root / "file.py").symlink_to(old / "inner.py")
+    os.link(new / "inner.py", site.root / "hard.py")
+    (site.root / "neighbour.py").symlink_to("file.py")
+    site.warm()
+    site.settle()
+    code = "import linked.inner, file, hard, neighbour"
+    assert site.served(code) == 5
+    (site.root / "linked").unlink()
+    (site.root / "linked").symlink_to(new)
+    assert site.value("linked.inner") == "new inner"
+    site.settle()
+    running = site.start()
+    assert running.value("file") == running.value("neighbour") == "old inner"
+    (old / "inner.py").write_text("value = 'written behind the link'\n")
+    assert running.value("file") == running.value("neighbour") == site.value("file") == "written behind the link"
+    (new / "inner.py").write_text("value = 'written by its other name'\n")
+    assert running.value("hard") == site.value("hard") == "written by its other name"
+
+
+def test_a_loop_of_links_ends(site):
+    (site.root / "package" / "loop").symlink_to("..")
+    (site.root / "package" / "again").symlink_to(".")
+    (site.root / "self").symlink_to("self")
+    site.warm()
+    site.settle()
+    for name in ("package.again.inner", "package.again.again.inner", "self", "package.inner"):
+        site.value(name)
+
+
+def test_a_root_that_is_replaced_vanishes_or_becomes_unreadable(site, tmp_path):
+    running = site.start()
+    assert running.value() == 0
+    site.root.rename(tmp_path / "was")
+    site.root.mkdir()
+    site.write("module.py", "another directory")
+    barrier = "import importlib; importlib.invalidate_caches()"
+    assert running.value(before=barrier) == site.value() == "another directory"
+    harness.wait_until(lambda: f"{site.root}: withdrawn" in site.daemon.log(), "the image to be withdrawn")
+    shutil.rmtree(site.root)
+    assert running.value(before=barrier) == ["ModuleNotFoundError", "No module named 'module'"]
+    assert "No module named 'module'" in site.value()
+    site.root.mkdir()
+    site.write("module.py", "back")
+    assert running.value(before=barrier) == site.value() == "back"
+    site.warm()
+    os.chmod(site.root, 0)
+    try:
+        assert site.value() in ("back", "ModuleNotFoundError: No module named 'module'")
+    finally:
+        os.chmod(site.root, 0o755)
+
+
+def test_a_file_that_is_written_while_it_is_read(site):
+    stop = threading.Event()
+
+    def write():
+        i = 0
+        while not stop.is_set():
+            i += 1
+            (site.root / "module.py").write_text("value = 1\n" + "# x\n" * (i % 3000))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(5):
+            site.warm()
+    finally:
+        stop.set()
+        writer.join()
+    site.write("module.py", "at last")
+    assert site.value() == "at last"
+    site.settle()
+    assert site.value() == "at last"
+
+
+def test_constant_change_starves_nobody(site, one_pair, tmp_path):
+    """Thousands of changes a second: others are served, images are published all the same, memory is bounded."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "quiet.py").write_text("value = 'quiet'\n")
+    site.daemon.warm(one_pair.shim, paths=[other])
+    generation = site.image()["generation"]
+    resident = lambda: int(pathlib.Path(f"/proc/{site.daemon.pid}/statm").read_text().split()[1]) * 4096
+    before, deadline, changes = resident(), time.monotonic() + 5, 0
+    while time.monotonic() < deadline:
+        for _ in range(1000):
+            (site.root / f"busy{changes % 50}.py").write_text(f"value = {changes}\n")
+            changes += 1
+        env = dict(site.env, PYTHONPATH=str(other))
+        roots = one_pair.status("-B", code="import quiet", env=env)["roots"]
+        assert [root["served"] for root in roots if root["path"] == str(other)] == [1]
+    assert changes > 5000
+    assert site.image()["generation"] > generation
+    assert resident() < before + 64 * 2**20
+    assert site.value(f"busy{(changes - 1) % 50}") == str(changes - 1)
+
+
+def test_a_log_file_in_a_root_causes_no_build(site):
+    generation = site.image()["generation"]
+    with open(site.root / "log", "w") as log:
+        site.settle()
+        generation = site.image()["generation"]
+        for _ in range(50):
+            log.write("a line\n")
+            log.flush()
+            time.sleep(0.01)
+    time.sleep(0.5)
+    assert site.image()["generation"] == generation
+
+
+NEW_ROOTS = {
+    "sys.path.append": "sys.path.append(new)",
+    "site.addsitedir": "import site; site.addsitedir(new)",
+    ".pth after activation": "import site; open(os.path.join(base, 'x.pth'), 'w').write(new + '\\n'); site.addsitedir(base)",
+    "__path__": "import package; package.__path__.append(new); NAME = 'package.fresh'",
+}
+
+
+@pytest.mark.parametrize("way", NEW_ROOTS)
+def test_new_roots_while_running(site, tmp_path, way):
+    new, base = tmp_path / "new", tmp_path / "base"
+    new.mkdir()
+    base.mkdir()
+    (new / "fresh.py").write_text("value = 'first'\n")
+    code = f"""
+import importlib, os, sys, time
+new, base, NAME = {str(new)!r}, {str(base)!r}, "fresh"
+{NEW_ROOTS[way]}
+seen = []
+for text in ("second", "third", "fourth"):
+    seen.append(importlib.import_module(NAME).value)
+    open(os.path.join(new, "fresh.py"), "w").write(f"value = {{text!r}}  #{{'#' * len(seen)}}\\n")
+    del sys.modules[NAME]
+    importlib.invalidate_caches()
+seen.append(importlib.import_module(NAME).value)
+answer = seen
+print(seen)
+"""
+    for _ in range(3):
+        (new / "fresh.py").write_text("value = 'first'\n")
+        ours = site.pair.run_shim("-B", "-c", code, env=site.env, check=True)
+        assert ours.stdout == "['first', 'second', 'third', 'fourth']\n"
+        time.sleep(0.3)
+
+
+def test_the_directory_of_a_script(site, tmp_path):
+    directory = tmp_path / "scripts"
+    directory.mkdir()
+    (directory / "script.py").write_text("import beside\nprint(beside.value)\n")
+    for i in range(8):
+        (directory / "beside.py").write_text(f"value = {i}\n")
+        assert site.pair.run_shim("-B", directory / "script.py", env=site.env, check=True).stdout == f"{i}\n"
+        time.sleep(0.1 * (i % 3))
+
+
+def test_a_daemon_that_dies_is_noticed_by_who_has_its_images(site):
+    running = site.start()
+    assert running.value() == 0
+    site.daemon.kill()
+    site.write("module.py", "nobody watched")
+    assert running.value() == "nobody watched"
+    site.daemon.start()
+    site.write("module.py", "again")
+    assert running.value() == site.value() == "again"
+
+
+def test_race():
+    """Some rounds of tests/race.py, and some kills; `make race` does more of them."""
+    for arguments in (["--rounds", "300"], ["--kills", "15"]):
+        harness.run([sys.executable, harness.ROOT / "tests" / "race.py", *arguments], check=True, timeout=600)
