@@ -21,6 +21,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import floor  # noqa: E402
+import freshness  # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
 import steady_code  # noqa: E402
@@ -130,9 +131,7 @@ class Bench:
             for fd in [*roots, *fds]:
                 os.close(fd)
         quantiles = statistics.quantiles(taken, n=100)
-        found = {"minimum": min(taken), "median": quantiles[49], "p99": quantiles[98], "roots": len(paths)}
-        self.results["attach_us"] = found
-        return found
+        return {"minimum": min(taken), "median": quantiles[49], "p99": quantiles[98], "roots": len(paths)}
 
     def system_calls(self, name, statements):
         variants = self.variants(f"{name}-traced", statements)
@@ -224,10 +223,18 @@ def report(bench):
     if "pass" in found:
         over = found["pass"]["shimport"]["cpu"]["median"] - found["pass"]["stock"]["cpu"]["median"]
         print(f"\npython3 -c pass: {over:+.2f} ms user+sys with shimport active (medians)")
-    attach = bench.attach_round_trip()
+    attach = bench.results["attach_us"] = bench.attach_round_trip()
     print(
         f"Attach round trip with {attach['roots']} roots: median {attach['median']:.0f} us,"
         f" minimum {attach['minimum']:.0f} us, 99 % below {attach['p99']:.0f} us"
+    )
+    fresh = bench.results["freshness"] = freshness.measure(
+        bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip
+    )
+    print(
+        f"An edit in a root of {fresh['modules']} modules is served from a new image after"
+        f" {fresh['edit_ms']['median']:.0f} ms (median; at most {fresh['edit_ms']['maximum']:.0f} ms);"
+        f" attach meanwhile: median {fresh['attach_us_while_building']['median']:.0f} us"
     )
     if "stdlib" in workloads:
         rows = []
