@@ -332,7 +332,7 @@ class Race:
         return way, self.stay.ask(self.question(True))
 
     def round(self):
-        if not self.random.randrange(5):  # let an image be built, to be the one that is changed
+        if not self.random.randrange(8):  # let an image be built, to be the one that is changed
             time.sleep(0.3 + self.random.random() * 0.3)
         for _ in range(self.random.choice([1, 1, 1, 2, 4])):
             change = self.random.choice(self.tree.changes)

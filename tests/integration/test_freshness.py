@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 
 import pytest
 
@@ -414,6 +415,37 @@ print(seen)
         ours = site.pair.run_shim("-B", "-c", code, env=site.env, check=True)
         assert ours.stdout == "['first', 'second', 'third', 'fourth']\n"
         time.sleep(0.3)
+
+
+def make_wheel(directory, version):
+    """A wheel by hand: nothing is built, nothing is fetched."""
+    path = directory / f"raced-{version}-py3-none-any.whl"
+    info = f"raced-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("raced/__init__.py", f"value = '{version}'\n")
+        wheel.writestr(f"raced/only{version.replace('.', '')}.py", f"value = 'only {version}'\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: raced\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_pip_install_of_another_version(site, tmp_path):
+    """Into a virtual environment that is served; files come from a wheel whose times are all the same."""
+    pip = [sys.executable, "-m", "pip", "--python", site.pair.shim]
+    if harness.run([*pip, "--version"]).returncode:
+        pytest.skip("this Python has no pip, or one that installs only for itself")
+    running = site.start()
+    for version in ("1.0", "2.0", "1.0", "3.0"):
+        options = ["--no-index", "--no-deps", "--force-reinstall", "--disable-pip-version-check", "-q"]
+        harness.run([*pip, "install", *options, make_wheel(tmp_path, version)], check=True)
+        code = f"import raced, raced.only{version.replace('.', '')}; print(raced.value)"
+        assert site.pair.run_shim("-c", code, env=site.env, check=True).stdout == f"{version}\n"
+        assert running.value("raced", before="import importlib; importlib.invalidate_caches()") == version
+        site.pair.run_shim("-c", "import raced.only10" if version != "1.0" else "import raced.only20", env=site.env)
+        time.sleep(0.3)
+    harness.run([*pip, "uninstall", "-y", "-q", "raced"], check=True)
+    assert "No module named 'raced'" in site.pair.run_shim("-c", "import raced", env=site.env).stderr
 
 
 def test_the_directory_of_a_script(site, tmp_path):

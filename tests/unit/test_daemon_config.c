@@ -112,6 +112,29 @@ static void sizes_have_units(void **state) {
         is_refused(*state, "[daemon]\nMemoryMax=99999999999999999T\n", "2: bad value");
 }
 
+static void the_last_rule_that_fits_a_root_is_in_force(void **state) {
+        Config config;
+
+        is_taken(*state, "[daemon]\nMaxPeers=10\n", &config);
+        assert_int_equal(config_validate(&config, "/anywhere"), VALIDATE_AUTO);
+        config_done(&config);
+        is_taken(*state,
+                 "[daemon]\n"
+                 "Validate=stat /mnt/two\n"
+                 "Validate=watch\n"
+                 "Validate=never /nix/store/*/lib\n"
+                 "Validate=auto /mnt/*\n",
+                 &config);
+        assert_int_equal(config_validate(&config, "/anywhere"), VALIDATE_WATCH);
+        assert_int_equal(config_validate(&config, "/nix/store/a/b/lib"), VALIDATE_NEVER);
+        assert_int_equal(config_validate(&config, "/mnt/two"), VALIDATE_AUTO);
+        config_done(&config);
+        is_refused(*state, "[daemon]\nValidate=sometimes\n",
+                   "2: bad value 'sometimes' for Validate=; accepted is auto, watch, stat or never");
+        is_refused(*state, "[daemon]\nValidate=stat relative/path\n",
+                   "2: bad value 'stat relative/path' for Validate=; accepted is auto");
+}
+
 static void a_bad_value_is_named_with_its_line(void **state) {
         is_refused(*state, "[daemon]\n\nBuildJobs=many\n",
                    "3: bad value 'many' for BuildJobs=; accepted is a number from 1 to 256, or 0");
@@ -172,6 +195,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(every_key_is_heeded, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_last_of_two_equal_keys_counts, setup, teardown),
                 cmocka_unit_test_setup_teardown(sizes_have_units, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_last_rule_that_fits_a_root_is_in_force, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_bad_value_is_named_with_its_line, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_unknown_key_is_answered_with_those_that_are_known, setup,
                                                 teardown),
