@@ -293,8 +293,10 @@ class Pair:
         return next(python.parent.parent.glob("lib/python3*/site-packages"))
 
     def level(self):
-        """From 3.13 on, site imports a codec to read the first .pth file, anybody's: give stock one too."""
+        """From 3.13 on, site imports a codec to read the first .pth file, and from 3.15 on pkgutil and re to run the
+        first .start file, anybody's: give stock one of each too."""
         (self.site(self.stock) / "other.pth").write_text("# nothing\n")
+        (self.site(self.stock) / "other.start").write_text("os:getpid\n")
         return self
 
     def run_stock(self, *arguments, env=None, **options):

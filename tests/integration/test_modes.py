@@ -12,7 +12,7 @@ SHOW = """
 import sys, json, argparse, dataclasses, email.message
 codes = [json.dumps.__code__, argparse.ArgumentParser.__init__.__code__, dataclasses.field.__code__]
 for code in codes:
-    print(code.co_name, code.co_filename, code.co_consts[:1], list(code.co_positions())[:6], code.co_lnotab)
+    print(code.co_name, code.co_filename, code.co_consts[:1], list(code.co_positions())[:6], list(code.co_lines())[:6])
 print(json.__doc__ is None, json.__spec__.cached, sys.flags)
 """
 
