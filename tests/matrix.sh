@@ -132,7 +132,8 @@ mkdir "$MATRIX/src"
 tar -c --exclude=./build --exclude=./.git . | tar -x --no-same-owner -C "$MATRIX/src"
 
 status=0
-inside make -C /src check PYTHONS="$found" -j"$(nproc)" || status=$?
+# Other people's programs are compared where they are released: in sid they may not be installable today.
+inside make -C /src check PACKAGES_PROGRAMS= PYTHONS="$found" -j"$(nproc)" || status=$?
 cp "$MATRIX"/src/build/test-results/*.xml "$RESULTS" || true
 if [ "$status" != 0 ] && ! ls "$RESULTS"/*.xml >/dev/null 2>&1; then
         result failure build 'nothing was tested'
