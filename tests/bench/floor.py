@@ -24,7 +24,8 @@ print("\\n" + json.dumps(found))
 """
 
 PRELUDE = """
-import sys, json, marshal, os
+import sys, json, marshal, os, warnings
+warnings.simplefilter("ignore")  # exec() below is in no module that is not __main__
 from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source, spec_from_file_location
 
