@@ -299,6 +299,7 @@ class Race:
         self.fork = Worker(python, self.env, "fork")
         self.stay = None
         self.wrong = []
+        self.stock_stale = 0
         self.counts = [0, 0, 0]
         self.ways = collections.Counter()
         self.history = collections.deque(maxlen=6)
@@ -331,6 +332,20 @@ class Race:
             self.stay = Worker(self.python, self.env, "stay")
         return way, self.stay.ask(self.question(True))
 
+    @staticmethod
+    def stock_is_stale(mine, stock):
+        """Stock believes a pyc of another source of the same size and second (PEP 552 has only these two to compare).
+        So it is where all but the content agrees, ours is what the file holds now, and the pyc is taken for its own."""
+        if len(mine) < 5 or mine[1:] != stock[1:]:
+            return False
+        try:
+            source, pyc = pathlib.Path(mine[1]), pathlib.Path(mine[3]).read_bytes()
+            status = source.stat()
+            seen = (int.from_bytes(pyc[8:12], "little"), int.from_bytes(pyc[12:16], "little"))
+            return source.read_text() == f"value = {mine[0]!r}\n" and seen == (int(status.st_mtime), status.st_size)
+        except OSError:
+            return False
+
     def round(self):
         if not self.random.randrange(8):  # let an image be built, to be the one that is changed
             time.sleep(0.3 + self.random.random() * 0.3)
@@ -343,7 +358,9 @@ class Race:
         way, ours = self.ask_shim()
         theirs = self.fork.ask(self.question(False))
         for name, mine, stock in zip(IMPORTED, ours["found"], theirs["found"]):
-            if mine != stock:
+            if mine != stock and self.stock_is_stale(mine, stock):
+                self.stock_stale += 1
+            elif mine != stock:
                 self.wrong.append((way, name, mine, stock, list(self.history)))
                 print("WRONG:", *self.wrong[-1], sep="\n  ", flush=True)
         if way != "stay":
@@ -397,7 +414,8 @@ def main():
     served, fallback, stale = race.counts
     ways = ", ".join(f"{n} {way}" for way, n in sorted(race.ways.items()))
     print(f"{time.monotonic() - began:.0f} s; {ways}; {served} modules served, {fallback} by stock, {stale} stale bits heeded")
-    print(f"{rounds} rounds, {options.kills} kills: {len(race.wrong)} answers differ from stock's")
+    print(f"{rounds} rounds, {options.kills} kills: {len(race.wrong)} answers are wrong,"
+          f" {race.stock_stale} times stock believed a pyc of another source")
     return 1 if race.wrong else 0
 
 
