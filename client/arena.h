@@ -21,10 +21,6 @@ int arena_new(Arena **ret_arena);
 /* Frees the record of the arena. Memory that was taken stays: objects in it are never given back. */
 Arena *arena_free(Arena *arena);
 
-static inline void arena_freep(Arena **arena) {
-        arena_free(*arena);
-}
-
 /**
  * arena_take() - take memory
  * @size:       bytes, a multiple of 8

@@ -8,16 +8,13 @@
 
 #include "builder.pb-c.h"
 #include "packet.h"
+#include "raise.h"
 #include "util.h"
 
 typedef struct Channel {
-        PyObject_HEAD int fd; /* owned */
+        PyObject_HEAD
+        int fd; /* owned */
 } Channel;
-
-static PyObject *raise_errno(int r) {
-        errno = -r;
-        return PyErr_SetFromErrno(PyExc_OSError);
-}
 
 static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
         Channel *self;
@@ -61,8 +58,10 @@ static int channel_recv(Channel *self, Packet *packet, Shimport__ToBuilder **ret
         int r;
 
         do {
-                Py_BEGIN_ALLOW_THREADS r = syscalls_poll(self->fd, POLLIN, -1);
-                Py_END_ALLOW_THREADS r = r >= 0 ? packet_recv(self->fd, packet) : r;
+                Py_BEGIN_ALLOW_THREADS
+                r = syscalls_poll(self->fd, POLLIN, -1);
+                Py_END_ALLOW_THREADS
+                r = r >= 0 ? packet_recv(self->fd, packet) : r;
         } while (r == -EAGAIN || r == -EINTR);
         if (r != 0) {
                 raise_errno(r < 0 ? r : -ECONNRESET);

@@ -299,7 +299,8 @@ finish:
 /* ---- the path hook ---- */
 
 typedef struct Hook {
-        PyObject_HEAD PyObject *module;
+        PyObject_HEAD
+        PyObject *module;
 } Hook;
 
 /* The finder for a path, or NULL, without an exception if the path is not ours. */

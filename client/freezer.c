@@ -6,7 +6,8 @@
 #include "util.h"
 
 typedef struct FreezerObject {
-        PyObject_HEAD Freezer *freezer; /* NULL where this Python's code cannot be frozen */
+        PyObject_HEAD
+        Freezer *freezer; /* NULL where this Python's code cannot be frozen */
         const char *declined;
 } FreezerObject;
 

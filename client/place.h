@@ -14,10 +14,11 @@
 #include "state.h"
 
 typedef struct Place {
-        PyObject_HEAD Root *root; /* lives as long as the module, which whoever holds the place keeps alive */
-        Mapping *mapping;         /* owned: what the number counts in */
-        uint32_t number;          /* of the directory or entry */
-        PyObject *prefix;         /* a directory's: its path and a slash, str; otherwise NULL */
+        PyObject_HEAD
+        Root *root;       /* lives as long as the module, which whoever holds the place keeps alive */
+        Mapping *mapping; /* owned: what the number counts in */
+        uint32_t number;  /* of the directory or entry */
+        PyObject *prefix; /* a directory's: its path and a slash, str; otherwise NULL */
 } Place;
 
 /* Return: the type, or NULL with an exception. */

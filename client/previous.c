@@ -13,7 +13,8 @@
 #include "util.h"
 
 typedef struct Previous {
-        PyObject_HEAD Image image; /* base is NULL until it is mapped */
+        PyObject_HEAD
+        Image image; /* base is NULL until it is mapped */
         Staleness staleness;
 } Previous;
 

@@ -138,7 +138,8 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 return -1;
         request.tag_length = (size_t)length;
         if (!state->deaf) {
-                Py_BEGIN_ALLOW_THREADS r = attach_run(&request, roots, n, state->socket);
+                Py_BEGIN_ALLOW_THREADS
+                r = attach_run(&request, roots, n, state->socket);
                 Py_END_ALLOW_THREADS
         }
         if (r < 0) {
@@ -248,8 +249,10 @@ static int root_barrier(ModuleState *state) {
         int r;
 
         state->doubt = false;
-        Py_BEGIN_ALLOW_THREADS r = attach_barrier(state->socket, state->budget_ms);
-        Py_END_ALLOW_THREADS for (Root *root = state->roots; root; root = root->next) {
+        Py_BEGIN_ALLOW_THREADS
+        r = attach_barrier(state->socket, state->budget_ms);
+        Py_END_ALLOW_THREADS
+        for (Root *root = state->roots; root; root = root->next) {
                 if (!root->mapping)
                         continue;
                 if (r < 0) /* nobody renews the promise */

@@ -32,9 +32,6 @@ typedef struct Root Root;
         X(source_to_code)             \
         X(find_spec)                  \
         X(invalidate_caches)          \
-        X(pycache_prefix)             \
-        X(path_hooks)                 \
-        X(path_importer_cache)        \
         X(__dict__)                   \
         X(__init__)
 

@@ -32,10 +32,6 @@ int texts_new(const Facts *facts, Arena *arena, const void *table, size_t size, 
 /* Frees the table, and leaves the strings to the objects that refer to them. */
 Texts *texts_free(Texts *texts);
 
-static inline void texts_freep(Texts **texts) {
-        texts_free(*texts);
-}
-
 /**
  * texts_get() - the string of a number
  *

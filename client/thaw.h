@@ -43,10 +43,6 @@ typedef struct Thawer Thawer;
 int thawer_new(Arena *arena, const void *texts, size_t size, uint32_t count, Thawer **ret_thawer);
 Thawer *thawer_free(Thawer *thawer);
 
-static inline void thawer_freep(Thawer **thawer) {
-        thawer_free(*thawer);
-}
-
 /**
  * thawer_thaw() - build a code object
  * @block:      aligned to 4

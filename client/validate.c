@@ -12,8 +12,10 @@ static bool path_stat(PyObject *path, struct stat *ret_stat) {
                 PyErr_Clear();
                 return false;
         }
-        Py_BEGIN_ALLOW_THREADS r = stat(PyBytes_AS_STRING(bytes), ret_stat);
-        Py_END_ALLOW_THREADS Py_DECREF(bytes);
+        Py_BEGIN_ALLOW_THREADS
+        r = stat(PyBytes_AS_STRING(bytes), ret_stat);
+        Py_END_ALLOW_THREADS
+        Py_DECREF(bytes);
         return r == 0;
 }
 

@@ -2,19 +2,14 @@
 
 #include "writer.h"
 
-#include <errno.h>
-
 #include "image_writer.h"
+#include "raise.h"
 #include "util.h"
 
 typedef struct Writer {
-        PyObject_HEAD ImageWriter *writer;
+        PyObject_HEAD
+        ImageWriter *writer;
 } Writer;
-
-static PyObject *raise_errno(int r) {
-        errno = -r;
-        return PyErr_SetFromErrno(PyExc_OSError);
-}
 
 static PyObject *writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
         _cleanup_(image_writer_freep) ImageWriter *writer = NULL;
@@ -142,8 +137,10 @@ static PyObject *writer_seal(PyObject *self, PyObject *args) {
         identity.root_dev = dev;
         identity.root_ino = ino;
         identity.hash_seed = seed;
-        Py_BEGIN_ALLOW_THREADS r = image_writer_seal(((Writer *)self)->writer, &identity, &fd);
-        Py_END_ALLOW_THREADS return r < 0 ? raise_errno(r) : PyLong_FromLong(fd);
+        Py_BEGIN_ALLOW_THREADS
+        r = image_writer_seal(((Writer *)self)->writer, &identity, &fd);
+        Py_END_ALLOW_THREADS
+        return r < 0 ? raise_errno(r) : PyLong_FromLong(fd);
 }
 
 PyObject *writer_type_new(PyObject *module) {

@@ -24,7 +24,8 @@
 #include "../../client/thaw.h"
 
 typedef struct ThawerObject {
-        PyObject_HEAD PyObject *texts;
+        PyObject_HEAD
+        PyObject *texts;
         Thawer *thawer;
 } ThawerObject;
 
