@@ -49,8 +49,8 @@ class Bench:
         self.interpreter = interpreter
         self.directory = directory
         self.daemon = harness.Daemon(directory / "daemon").start()
-        self.pair = harness.Pair(interpreter, self.daemon, directory / "pair", system_site=True)
-        self.pair.warm()
+        self.pair = harness.Pair(interpreter, self.daemon, directory / "plain").warm()
+        self.full = harness.Pair(interpreter, self.daemon, directory / "full", system_site=True).warm()
         self.env = self.daemon.env()
         self.results = {"interpreter": interpreter.executable, "version": interpreter.version, "workloads": {}}
 
@@ -62,10 +62,14 @@ class Bench:
         script = harness.stdlib_script(self.interpreter)
         found = {"pass": "pass", "stdlib": script.read_text()}
         for name, statements in APPLICATIONS.items():
-            if self.pair.run_stock("-c", statements).returncode == 0:
+            if self.full.run_stock("-c", statements).returncode == 0:
                 found[name] = statements
         chosen = os.environ.get("WORKLOADS", "").split()
         return {name: text for name, text in found.items() if not chosen or name in chosen}
+
+    def pair_of(self, name):
+        """Applications are installed in the interpreter's own site-packages; all else needs no more than the stdlib."""
+        return self.full if name in APPLICATIONS else self.pair
 
     def script(self, name, text):
         path = self.directory / f"bench-{name}.py"  # no name that can be imported
@@ -75,15 +79,17 @@ class Bench:
     def variants(self, name, text):
         """{"stock"|"shimport": (command, environment)} that run a script."""
         path = self.script(name, text)
-        return {"stock": ([self.pair.stock, path], self.env), "shimport": ([self.pair.shim, path], self.env)}
+        pair = self.pair_of(name)
+        return {"stock": ([pair.stock, path], self.env), "shimport": ([pair.shim, path], self.env)}
 
     def all_variants(self, name, statements):
         """The same, and "marshal", from the image without thawing, and "floor", see floor.py."""
         found = self.variants(name, measure.TIMED.format(statements))
         found["marshal"] = (found["shimport"][0], dict(self.env, SHIMPORT_THAW="0"))
         if name != "pass":
-            text = floor.prelude(self.pair.stock, statements, self.env) + measure.TIMED.format(statements)
-            found["floor"] = ([self.pair.stock, self.script(f"{name}-floor", text)], self.env)
+            stock = self.pair_of(name).stock
+            text = floor.prelude(stock, statements, self.env) + measure.TIMED.format(statements)
+            found["floor"] = ([stock, self.script(f"{name}-floor", text)], self.env)
         return found
 
     def measure(self, name, variants, pairs, before=lambda: None, kind="hot"):
