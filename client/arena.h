@@ -5,10 +5,12 @@
 /*
  * The arena: the memory that thawed objects live in.
  *
- * It only grows: what has been thawed lives as long as the process. It begins with small pages, asked for in
- * growing batches, so that a process with a handful of modules pays for a handful of modules. A process that
- * goes on gets huge pages, which cost one page fault each and are quicker to run from, where the kernel
- * grants them. One thread: whoever holds the GIL.
+ * It only grows: what has been thawed lives as long as the process. Pages are asked for in batches that grow
+ * with it, so that a process with a handful of modules pays for a handful of modules, and one with hundreds
+ * does not pay a fault for each page. They are small ones: huge pages are cleared when they are handed out,
+ * and where the host of a virtual machine has to find memory for them that takes longer than all the thawing,
+ * while small pages come from those freed last, which are there and in the cache.
+ * One thread: whoever holds the GIL.
  */
 
 #include <stddef.h>

@@ -102,6 +102,18 @@ static PyObject *text_make(const Texts *texts, uint32_t number) {
         return string;
 }
 
+void texts_expect(const Texts *texts, uint32_t number) {
+        const Page *page;
+
+        if (number >= texts->count)
+                return;
+        page = texts->pages[number / PAGE_TEXTS];
+        if (page)
+                __builtin_prefetch(&page->strings[number % PAGE_TEXTS]);
+        else
+                __builtin_prefetch((const BlockText *)texts->table + number);
+}
+
 PyObject *texts_get(Texts *texts, uint32_t number) {
         PyObject *string;
         Page *page;

@@ -32,6 +32,9 @@ int texts_new(const Facts *facts, Arena *arena, const void *table, size_t size, 
 /* Frees the table, and leaves the strings to the objects that refer to them. */
 Texts *texts_free(Texts *texts);
 
+/* Make the processor fetch what texts_get() will look at soon: most of its time is spent waiting for that. */
+void texts_expect(const Texts *texts, uint32_t number);
+
 /**
  * texts_get() - the string of a number
  *

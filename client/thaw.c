@@ -19,6 +19,9 @@
 
 #define UNICODE_MAX 0x10ffffu
 
+/* Externals between asking the processor for one and looking at it. */
+#define EXPECT_AHEAD 8
+
 struct Thawer {
         Arena *arena;
         Texts *texts;
@@ -49,6 +52,8 @@ static int pass_externals(Pass *pass) {
         if (!pass_read(pass, pass->externals, &words))
                 return THAW_E_DAMAGED;
         for (int32_t i = 0; i < (int32_t)pass->externals; i++) {
+                if (i + EXPECT_AHEAD < (int32_t)pass->externals)
+                        thaw_external_expect(pass->texts, words[i + EXPECT_AHEAD]);
                 r = thaw_external(pass->texts, words[i], &pass->table[-1 - i], &pass->kinds[-1 - i]);
                 if (r)
                         return r;

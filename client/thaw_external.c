@@ -8,6 +8,11 @@
 
 #include "block.h"
 
+void thaw_external_expect(const Texts *texts, uint32_t word) {
+        if (word >> BLOCK_PAYLOAD_BITS == BLOCK_EXTERNAL_TEXT)
+                texts_expect(texts, word & BLOCK_PAYLOAD_MAX);
+}
+
 int thaw_external(Texts *texts, uint32_t word, PyObject **ret_object, uint8_t *ret_kind) {
         uint32_t payload = word & BLOCK_PAYLOAD_MAX;
         uint8_t kind = IS_OTHER;

@@ -30,6 +30,9 @@ enum {
 /* The one positive error: the block does not hold together. */
 #define THAW_E_DAMAGED 1
 
+/* Look ahead to a word: see texts_expect(). */
+void thaw_external_expect(const Texts *texts, uint32_t word);
+
 /**
  * thaw_external() - the object that a word of a block stands for
  * @ret_object: with a reference, which need not be given back
