@@ -2,6 +2,7 @@
 """Measuring processes in pairs, and printing what came of it: shared by the benchmarks and the demo."""
 
 import collections
+import contextlib
 import os
 import re
 import statistics
@@ -22,11 +23,12 @@ _os.write(3, str(_after - _before).encode())
 """
 
 
-# Runs the statements that it is given, and copies what the kernel says of its memory to a file.
+# Runs the statements that it is given, and says on request what the kernel says of its memory.
 MEMORY = """\
 {}
-import sys as _sys
-open(_sys.argv[1], "w").write(open("/proc/self/smaps_rollup").read())
+print(flush=True)
+input()
+print(open("/proc/self/smaps_rollup").read(), flush=True)
 """
 
 
@@ -83,11 +85,17 @@ def summary(runs):
 
 
 def private_memory(command, env):
-    """KiB that a process has for itself alone when it has run a script: Private_Clean and Private_Dirty."""
-    with tempfile.NamedTemporaryFile("r", prefix="shimport-memory-") as report:
-        subprocess.run([*map(str, command), report.name], env=env, check=True, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL)
-        return sum(int(kib) for kib in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", report.read(), re.MULTILINE))
+    """KiB that a process has for itself alone when it has run a script: Private_Clean and Private_Dirty.
+
+    A second one stays alive beside it, as on a machine that runs Python all day: what the two share is not counted."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with contextlib.ExitStack() as stack:
+        pair = [stack.enter_context(subprocess.Popen([*map(str, command)], env=env, text=True, **pipes)) for _ in range(2)]
+        for process in pair:
+            process.stdout.readline()
+        report = pair[0].communicate("\n")[0]
+        pair[1].communicate("\n")
+    return sum(int(kib) for kib in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", report, re.MULTILINE))
 
 
 def system_calls(command, env):
