@@ -265,5 +265,23 @@ static inline bool facts_code_is_watched(const Facts *facts) {
         return facts->code_watchers && *facts->code_watchers != 0;
 }
 
+/* ----------------------------------------------------------------------------------------------------------
+ * The collector. */
+
+#define FACTS_GENERATIONS NUM_GENERATIONS
+
+/* The generations, youngest first. They follow `debug` in every version, under one name or another. */
+static inline struct gc_generation *facts_generations(void) {
+        uintptr_t behind = (uintptr_t)(&PyInterpreterState_Get()->gc.debug + 1);
+
+        return (struct gc_generation *)((behind + _Alignof(struct gc_generation) - 1) /
+                                        _Alignof(struct gc_generation) * _Alignof(struct gc_generation));
+}
+
+/* The next object of a generation, whatever else the word holds in its low bits. */
+static inline const PyGC_Head *facts_gc_next(const PyGC_Head *head) {
+        return (const PyGC_Head *)(head->_gc_next & ~(uintptr_t)3);
+}
+
 #endif
 #endif

@@ -73,6 +73,22 @@ finish:
         return code;
 }
 
+/* Stock's own, frames and all, with the collector held. */
+static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
+        ModuleState *state = state_of(self);
+        PyObject *method =
+                state ? PyObject_GetAttr((PyObject *)state->stock_loader, state->names.exec_module) : NULL;
+        PyObject *result;
+
+        if (!method)
+                return NULL;
+        collect_begin(&state->collect);
+        result = PyObject_CallFunctionObjArgs(method, self, module, NULL);
+        collect_end(&state->collect);
+        Py_DECREF(method);
+        return result;
+}
+
 static PyObject *loader_reduce(PyObject *self, PyObject *protocol) {
         ModuleState *state = state_of(self);
 
@@ -90,6 +106,7 @@ static PyObject *loader_class(PyObject *self, void *closure) {
 PyTypeObject *loader_type_new(ModuleState *state) {
         static PyMethodDef methods[] = {
                 { "get_code", loader_get_code, METH_O, "Concrete implementation of InspectLoader.get_code." },
+                { "exec_module", loader_exec_module, METH_O, "Execute the module." },
                 { "__reduce_ex__", loader_reduce, METH_O, NULL },
                 { 0 },
         };

@@ -107,6 +107,13 @@ static unsigned budget_from_environment(void) {
         return *end || value > BUDGET_MS_MAX ? ATTACH_BUDGET_MS : (unsigned)value;
 }
 
+static CollectPolicy policy_from_environment(void) {
+        const char *name = getenv("SHIMPORT_GC");
+        int policy = name ? collect_policy_from_name(name) : -1;
+
+        return policy < 0 ? COLLECT_HOLD : (CollectPolicy)policy;
+}
+
 /* The interpreter to build with: in a venv the one it was made from. */
 static PyObject *executable_new(void) {
         PyObject *path = PySys_GetObject("_base_executable");
@@ -140,6 +147,7 @@ static int activate(ModuleState *state) {
                 return -1;
         if (state->deaf)
                 return 1;
+        collect_learn(&state->collect);
         state->active = true;
         state->reason[0] = '\0';
         if (finder_install(state) < 0) {
@@ -242,6 +250,30 @@ static PyObject *module_status(PyObject *module, PyObject *args) {
                              (unsigned long long)state->counters.unmarshalled);
 }
 
+PyDoc_STRVAR(gc_policy_doc, "gc_policy(policy=None, /)\n--\n\n"
+                            "What becomes of the cyclic garbage collector during served imports: \"stock\", "
+                            "\"hold\" or \"freeze\".\n"
+                            "Sets it, if one is given. Returns the one that was in force.");
+
+static PyObject *module_gc_policy(PyObject *module, PyObject *args) {
+        ModuleState *state = PyModule_GetState(module);
+        CollectPolicy before = state->collect.policy;
+        const char *name = NULL;
+        int policy;
+
+        if (!PyArg_ParseTuple(args, "|z:gc_policy", &name))
+                return NULL;
+        if (name) {
+                policy = collect_policy_from_name(name);
+                if (policy < 0)
+                        return PyErr_Format(PyExc_ValueError,
+                                            "gc_policy() takes \"stock\", \"hold\" or \"freeze\", not \"%s\"",
+                                            name);
+                state->collect.policy = (CollectPolicy)policy;
+        }
+        return PyUnicode_FromString(collect_policy_name(before));
+}
+
 PyDoc_STRVAR(tag_doc, "tag()\n--\n\n"
                       "The interpreter tag, and the options that a builder needs to run with the same one.");
 
@@ -308,6 +340,7 @@ static int module_exec(PyObject *module) {
         state->pid = getpid();
         state->debug = debug && *debug && strcmp(debug, "0") != 0;
         state->budget_ms = budget_from_environment();
+        state->collect.policy = policy_from_environment();
         state->unmarshal = thaw && strcmp(thaw, "0") == 0;
         PyOS_snprintf(state->reason, sizeof(state->reason), "not activated");
         if (names_learn(&state->names) < 0)
@@ -329,6 +362,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
         Py_VISIT(state->fix_co_filename);
         for (size_t i = 0; i < STOCK_METHODS; i++)
                 Py_VISIT(state->stock_methods[i]);
+        Py_VISIT(state->collect.freeze);
         Py_VISIT(state->place_type);
         Py_VISIT(state->finder_type);
         Py_VISIT(state->loader_type);
@@ -341,6 +375,7 @@ static int module_clear(PyObject *module) {
 
         state->active = false;
         stock_forget(state);
+        collect_forget(&state->collect);
         Py_CLEAR(state->place_type);
         Py_CLEAR(state->finder_type);
         Py_CLEAR(state->loader_type);
@@ -364,6 +399,7 @@ static void module_free(void *module) {
 static PyMethodDef module_methods[] = {
         { "activate", module_activate, METH_NOARGS, activate_doc },
         { "status", module_status, METH_NOARGS, status_doc },
+        { "gc_policy", module_gc_policy, METH_VARARGS, gc_policy_doc },
         { "tag", module_tag, METH_NOARGS, tag_doc },
         { "lookup", module_lookup, METH_VARARGS, lookup_doc },
         { 0 },

@@ -15,6 +15,7 @@
 
 #include "arena.h"
 #include "attach.h"
+#include "collect.h"
 
 typedef struct Root Root;
 
@@ -27,6 +28,7 @@ typedef struct Root Root;
         X(_cached)                    \
         X(path)                       \
         X(get_code)                   \
+        X(exec_module)                \
         X(get_data)                   \
         X(path_stats)                 \
         X(source_to_code)             \
@@ -91,6 +93,7 @@ typedef struct ModuleState {
         Root *roots;  /* those asked for, by whatever outcome */
         Arena *arena; /* of thawed code; NULL until there is some */
         Counters counters;
+        Collect collect;
 } ModuleState;
 
 extern PyModuleDef shimport_module;

@@ -6,7 +6,7 @@
 True
 """
 
-__all__ = ["explain", "status"]
+__all__ = ["explain", "gc_policy", "status"]
 
 try:
     import _shimport
@@ -25,6 +25,14 @@ def status():
         return {"active": False, "reason": _missing, "socket": None, "roots": [], "served": 0, "fallback": 0,
                 "stale": 0, "thawed": 0, "unmarshalled": 0}
     return _shimport.status()
+
+
+def gc_policy(policy=None):
+    """What becomes of the cyclic garbage collector during served imports: "stock", "hold" or "freeze".
+
+    Sets it, if one is given. Returns the one that was in force. See README, Switches.
+    """
+    return "stock" if _shimport is None else _shimport.gc_policy(policy)
 
 
 def explain(name):

@@ -6,7 +6,8 @@ Both sides run in virtual environments that are equal but for `shimportctl enabl
 stock never had shimport. Every figure of a row comes from the same run of at least 15 pairs. Results also go to
 build/bench/results.json.
 
-Environment: PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (names, all).
+Environment: PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (of
+"pass", "stdlib", "steady" and the applications; all).
 """
 
 import json
@@ -64,8 +65,13 @@ class Bench:
         for name, statements in APPLICATIONS.items():
             if self.full.run_stock("-c", statements).returncode == 0:
                 found[name] = statements
-        chosen = os.environ.get("WORKLOADS", "").split()
-        return {name: text for name, text in found.items() if not chosen or name in chosen}
+        return {name: found[name] for name in self.chosen(*found)}
+
+    @staticmethod
+    def chosen(*names):
+        """Those of the names that WORKLOADS chooses."""
+        wanted = os.environ.get("WORKLOADS", "").split()
+        return [name for name in names if not wanted or name in wanted]
 
     def pair_of(self, name):
         """Applications are installed in the interpreter's own site-packages; all else needs no more than the stdlib."""
@@ -117,7 +123,7 @@ class Bench:
         self.pair.warm()
         found = {}
         for piece in steady_code.PIECES:
-            text = "import steady_code\n" + measure.TIMED.format(f"steady_code.run({piece.__name__!r})")
+            text = f"import os, steady_code\nos.write(3, str(steady_code.run({piece.__name__!r})).encode())"
             found[piece.__name__] = self.measure(piece.__name__, self.variants(piece.__name__, text), pairs, kind="steady")
         return found
 
@@ -242,17 +248,18 @@ def report(bench):
         f" {fresh['edit_ms']['median']:.0f} ms (median; at most {fresh['edit_ms']['maximum']:.0f} ms);"
         f" attach meanwhile: median {fresh['attach_us_while_building']['median']:.0f} us"
     )
+    if "steady" in bench.chosen("steady"):
+        steady = bench.steady(PAIRS)
+        say("")
+        rows = [[name, *(f"{ratio(found, 'inner', what):.3f}" for what in ("median", "minimum"))]
+                for name, found in steady.items()]
+        print(f"\nAfter the imports, parts of stock:\n\n{measure.table(['piece', 'median', 'minimum'], rows)}")
     if "stdlib" in workloads:
         rows = []
         for name, text in (("stdlib", workloads["stdlib"]), ("json", "import json")):
             memory = bench.private_memory(name, text)
             rows.append([name, memory["stock"], memory["shimport"], f"{memory['shimport'] / memory['stock']:.2f}"])
         print(f"\nPrivate memory after the imports:\n\n{measure.table(['KiB', 'stock', 'shimport', 'ratio'], rows)}")
-        steady = bench.steady(PAIRS)
-        say("")
-        rows = [[name, *(f"{ratio(found, 'inner', what):.3f}" for what in ("median", "minimum"))]
-                for name, found in steady.items()]
-        print(f"\nAfter the imports, parts of stock:\n\n{measure.table(['piece', 'median', 'minimum'], rows)}")
         counts = bench.system_calls("stdlib", workloads["stdlib"])
         print(f"\nSystem calls of the stdlib script, those made more than 10 times:\n\n{calls_table(counts)}")
         if os.access(DROP_CACHES, os.W_OK):

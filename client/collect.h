@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_COLLECT_H
+#define SHIMPORT_COLLECT_H
+
+/*
+ * The cyclic garbage collector during imports.
+ *
+ * What imports make lives until the process ends, for the most part, and a quarter of an import-heavy process is
+ * the collector walking over it: again and again while it grows, and once more at the end. Policies:
+ *
+ *      stock       nothing is changed
+ *      hold        no collection starts by itself while the outermost served import runs
+ *      freeze      that, and what is alive at its end is moved to the permanent generation, as gc.freeze() does,
+ *                  so that nothing walks over it again, at the end of the process neither
+ *
+ * A hold lends the youngest generation a number of allocations before its threshold counts. So whatever a module
+ * sees or sets (gc.isenabled(), thresholds, callbacks, gc.collect()) is as it was; a collection that it asks for
+ * itself ends the hold; and a module whose body never ends is collected again when the loan is used up.
+ */
+
+#include <Python.h>
+
+#include <stdbool.h>
+
+typedef enum CollectPolicy {
+        COLLECT_STOCK,
+        COLLECT_HOLD,
+        COLLECT_FREEZE,
+        _COLLECT_N
+} CollectPolicy;
+
+/* One interpreter's. All zeros: nothing is known, and stock is the policy. */
+typedef struct Collect {
+        CollectPolicy policy;
+        bool known;       /* where the interpreter counts has been found, and seen to count */
+        unsigned depth;   /* of served imports that run */
+        bool held;        /* by the outermost of them */
+        bool freezes;     /* and what it made is to be frozen */
+        int count;        /* before the hold */
+        PyObject *freeze; /* gc.freeze(), NULL until it is needed */
+} Collect;
+
+/* Return: the policy of a name, or -1. */
+int collect_policy_from_name(const char *name);
+const char *collect_policy_name(CollectPolicy policy);
+
+/* Look whether this interpreter can hold. An import that runs goes on under the policy that it began with. */
+void collect_learn(Collect *collect);
+
+/* Before and after each served import, with whatever exception is set. */
+void collect_begin(Collect *collect);
+void collect_end(Collect *collect);
+
+void collect_forget(Collect *collect);
+
+#endif

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""The cyclic garbage collector during served imports: hold and freeze, and what neither may change."""
+
+import json
+import textwrap
+
+import pytest
+
+POLICIES = ["stock", "hold", "freeze"]
+
+
+@pytest.fixture
+def room(pair, tmp_path):
+    """Runs code where the modules that it is given are served: room({"m": source}, code, policy) gives its output."""
+
+    def run(modules, code, policy="hold"):
+        for name, source in modules.items():
+            (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
+        pair.daemon.warm(pair.shim, paths=[tmp_path])
+        head = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        env = dict(pair.daemon.env(), SHIMPORT_GC=policy)
+        result = pair.run_shim("-c", head + textwrap.dedent(code), env=env, check=True)
+        return json.loads(result.stdout.splitlines()[-1])
+
+    return run
+
+
+BUSY = """
+    import gc
+    # Containers that are alive: enough for many collections of the youngest generation.
+    alive = [{i} for i in range(30000)]
+    collections = sum(s["collections"] for s in gc.get_stats())
+    """
+
+COLLECTIONS = """
+    import gc, json
+    before = sum(s["collections"] for s in gc.get_stats())
+    import busy
+    print(json.dumps(busy.collections - before))
+    """
+
+
+def test_no_collection_starts_while_a_served_import_runs(room):
+    found = {policy: room({"busy": BUSY}, COLLECTIONS, policy) for policy in POLICIES}
+    assert found["stock"] > 3 and found["hold"] == 0 and found["freeze"] == 0
+
+
+def test_a_nested_import_does_not_end_the_hold(room):
+    modules = {"busy": BUSY, "outer": "import json.tool, difflib\nfrom busy import collections"}
+    assert room(modules, COLLECTIONS.replace("busy", "outer")) == 0
+
+
+def test_after_the_import_collections_start_as_ever(room):
+    assert room({"small": "x = 1"}, """
+        import gc, json
+        import small
+        before = sum(s["collections"] for s in gc.get_stats())
+        alive = [{i} for i in range(30000)]
+        print(json.dumps(sum(s["collections"] for s in gc.get_stats()) - before))
+        """) > 3
+
+
+def test_an_import_that_fails_ends_the_hold(room):
+    modules = {"failing": "alive = [{i} for i in range(3000)]\nraise RuntimeError"}
+    assert room(modules, """
+        import gc, json
+        try:
+            import failing
+        except RuntimeError:
+            pass
+        print(json.dumps(gc.get_count()[0] >= 0))
+        """)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_a_module_sees_and_sets_of_the_collector_is_as_with_stock(room, policy):
+    modules = {
+        "asks": "import gc\nseen = gc.isenabled(), gc.get_threshold(), len(gc.callbacks)",
+        "disables": "import gc\ngc.disable()",
+        "enables": "import gc\nseen = gc.isenabled()\ngc.enable()",
+        "sets": "import gc\ngc.set_threshold(123, 4, 5)",
+    }
+    assert room(modules, """
+        import gc, json
+        threshold = gc.get_threshold()
+        import asks
+        found = [asks.seen == (True, threshold, 0)]
+        import disables
+        found.append(gc.isenabled())
+        import enables
+        found += [enables.seen, gc.isenabled()]
+        import sets
+        found.append(gc.get_threshold()[0])
+        print(json.dumps(found))
+        """, policy) == [True, False, False, True, 123]
+
+
+def test_a_module_may_collect_by_itself(room):
+    modules = {"collects": """
+        import gc, weakref
+        class Cycle: pass
+        cycle = Cycle(); cycle.self = cycle
+        gone = weakref.ref(cycle)
+        del cycle
+        called = []
+        gc.callbacks.append(lambda phase, info: called.append(phase))
+        gc.collect()
+        gc.callbacks.pop()
+        found = gone() is None and called == ["start", "stop"]
+        """}
+    assert room(modules, "import json, collects; print(json.dumps(collects.found))")
+
+
+def test_a_body_that_does_not_end_is_collected_again(room):
+    modules = {"server": """
+        import gc, weakref
+        class Cycle: pass
+        rounds, gone = 0, []
+        before = sum(s["collections"] for s in gc.get_stats())
+        while rounds < 3000000 and not gone:
+            cycle = Cycle(); cycle.self = cycle
+            if not rounds:
+                weak = weakref.ref(cycle, gone.append)
+            rounds += 1
+        """}
+    assert room(modules, "import json, server; print(json.dumps(bool(server.gone)))")
+
+
+def test_threads_that_import_at_once_leave_the_collector_as_it_was(room):
+    modules = {f"t{i}": "import time\nalive = [{i} for i in range(500)]\ntime.sleep(0.01)" for i in range(20)}
+    assert room(modules, """
+        import gc, importlib, json, threading
+        threads = [threading.Thread(target=importlib.import_module, args=(f"t{i}",)) for i in range(20)]
+        for t in threads: t.start()
+        for t in threads: t.join()
+        print(json.dumps([gc.get_count()[0] >= 0, gc.isenabled()]))
+        """) == [True, True]
+
+
+FROZEN = """
+    import gc, json
+    alive = [{{i}} for i in range({alive})]
+    before = gc.get_freeze_count()
+    import small
+    print(json.dumps(gc.get_freeze_count() - before))
+    """
+
+
+def test_freeze_moves_what_an_import_made_out_of_the_collectors_way(room):
+    modules = {"small": "made = [{i} for i in range(5000)]"}
+    assert room(modules, FROZEN.format(alive=10), "freeze") > 5000
+    assert room(modules, FROZEN.format(alive=10), "hold") == 0
+
+
+def test_freeze_leaves_a_program_alone_that_has_much_alive(room):
+    assert room({"small": "made = [{i} for i in range(5000)]"}, FROZEN.format(alive=60000), "freeze") == 0
+
+
+def test_freeze_does_not_leave_the_module_gc_behind(room):
+    assert room({"small": "x = 1"}, "import json, small, sys; print(json.dumps('gc' in sys.modules))", "freeze") is False
+
+
+def test_the_policy_can_be_asked_for_and_set(room):
+    assert room({}, """
+        import json, shimport
+        found = [shimport.gc_policy(), shimport.gc_policy("freeze"), shimport.gc_policy()]
+        try:
+            shimport.gc_policy("none")
+        except ValueError as error:
+            found.append(str(error))
+        print(json.dumps(found))
+        """, "hold") == ["hold", "hold", "freeze", 'gc_policy() takes "stock", "hold" or "freeze", not "none"']
+
+
+def test_a_policy_that_is_none_is_as_if_there_were_none(room):
+    assert room({}, "import json, shimport; print(json.dumps(shimport.gc_policy()))", "whatever") == "hold"
