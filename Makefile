@@ -2,7 +2,7 @@
 #
 # Everything is built out of tree, under build/:
 #
-#   bin/       shimportd and shimportctl
+#   bin/       shimportd, shimportctl, and shimport-builder, which the service manager starts
 #   python/    the client: one directory that serves every interpreter, one pair of extensions for each SOABI
 #   gen/       what protoc-c makes of proto/
 #   obj/       objects and the files of their dependencies
@@ -33,8 +33,8 @@ TEST_PYTHON ?= /usr/bin/python3
 # Packages, by what they are for. `make deps` installs all of them.
 
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
-        libjansson-dev python3 python3-dev strace
-PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pytest util-linux valgrind $(PACKAGES_PROGRAMS)
+        libjansson-dev libsystemd-dev python3 python3-dev strace
+PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pytest systemd util-linux valgrind $(PACKAGES_PROGRAMS)
 PACKAGES_LINT = clang clang-format clang-tidy
 PACKAGES_MATRIX = debootstrap
 
@@ -46,7 +46,7 @@ PROTO_SOURCES = proto/shimport.proto proto/builder.proto
 SHARED_SOURCES = $(addprefix shared/,endpoint.c image.c image_writer.c memfd.c packet.c staleness.c syscalls.c)
 
 CTL_SOURCES = $(wildcard daemon/ctl*.c)
-DAEMON_SOURCES = $(filter-out daemon/main.c $(CTL_SOURCES),$(wildcard daemon/*.c))
+DAEMON_SOURCES = $(filter-out daemon/main.c daemon/builder_service.c $(CTL_SOURCES),$(wildcard daemon/*.c))
 
 # What each extension is made of. A missing file shows only when the extension is loaded.
 EXTENSION_SHARED = $(addprefix shared/,image.c memfd.c packet.c syscalls.c)
@@ -68,7 +68,7 @@ WARNINGS = -Wall -Wextra -Werror
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -MMD -MP
 ALL_LDFLAGS = $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 
-DAEMON_MODULES = libuv libprotobuf-c inih jansson
+DAEMON_MODULES = libuv libprotobuf-c inih jansson libsystemd
 DAEMON_LIBS = $(shell pkg-config --libs $(DAEMON_MODULES))
 UNIT_LIBS = $(DAEMON_LIBS) $(shell pkg-config --libs cmocka)
 CLIENT_LIBS = $(shell pkg-config --libs libprotobuf-c)
@@ -78,7 +78,7 @@ OBJ = $(BUILD)/obj
 GEN_SOURCES = $(PROTO_SOURCES:proto/%.proto=$(GEN)/%.pb-c.c)
 GEN_HEADERS = $(GEN_SOURCES:.c=.h)
 
-PROGRAMS = $(BUILD)/bin/shimportd $(BUILD)/bin/shimportctl
+PROGRAMS = $(BUILD)/bin/shimportd $(BUILD)/bin/shimportctl $(BUILD)/bin/shimport-builder
 LIBRARIES = $(BUILD)/libdaemon.a $(BUILD)/libshared.a
 PACKAGE = $(PACKAGE_SOURCES:client/%=$(BUILD)/python/%)
 UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
@@ -135,9 +135,10 @@ $(LIBRARIES): Makefile
 
 $(BUILD)/bin/shimportd: $(OBJ)/daemon/main.o $(LIBRARIES)
 $(BUILD)/bin/shimportctl: $(CTL_SOURCES:%.c=$(OBJ)/%.o) $(LIBRARIES)
+$(BUILD)/bin/shimport-builder: $(OBJ)/daemon/builder_service.o $(LIBRARIES)
 $(PROGRAMS): Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS)
+	$(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS)
 
 # cmocka 2 deprecates assertions whose successors cmocka 1 does not have.
 $(OBJ)/tests/unit/%.o: WARNINGS += -Wno-deprecated-declarations
@@ -250,20 +251,35 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 CLIENTDIR = $(DESTDIR)$(PREFIX)/lib/shimport
 
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
-UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/user
 MAN_PAGES = $(wildcard daemon/*.[0-9])
 
+# Where the units go: below PREFIX, where systemd looks for them if that is /usr or /usr/local.
+SYSTEMDDIR = $(DESTDIR)$(PREFIX)/lib
+SYSTEMD_FILES = $(foreach scope,system user,$(patsubst %,systemd/$(scope)/%,$(notdir $(wildcard systemd/$(scope)/*.service \
+        systemd/$(scope)/*.socket)))) sysusers.d/shimport.conf tmpfiles.d/shimport.conf \
+        systemd/system-preset/90-shimport.preset systemd/user-preset/90-shimport.preset
+
 install: build
-	install -d $(BINDIR) $(CLIENTDIR) $(UNITDIR)
-	install -m 755 $(PROGRAMS) $(BINDIR)
+	install -d $(BINDIR) $(CLIENTDIR)
+	install -m 755 $(filter-out %/shimport-builder,$(PROGRAMS)) $(BINDIR)
 	rm -rf $(CLIENTDIR)/python
 	cp -a $(BUILD)/python $(CLIENTDIR)/python
 	chown -R -h 0:0 $(CLIENTDIR)/python 2>/dev/null || true
+	install -D -m 755 -t $(CLIENTDIR)/bin $(BUILD)/bin/shimport-builder
 	for page in $(MAN_PAGES); do install -D -m 644 -t $(MANDIR)/man$${page##*.} $$page; done
-	sed 's,^ExecStart=,&$(PREFIX)/bin/,' systemd/user/shimportd.service >$(UNITDIR)/shimportd.service
+	for scope in system user; do \
+	        install -d $(SYSTEMDDIR)/systemd/$$scope; \
+	        install -D -m 644 -t $(SYSTEMDDIR)/systemd/$$scope-preset systemd/$$scope/90-shimport.preset; \
+	        for unit in systemd/$$scope/*.service systemd/$$scope/*.socket; do \
+	                sed 's,@BINDIR@,$(PREFIX)/bin,; s,@LIBDIR@,$(PREFIX)/lib,' $$unit \
+	                        >$(SYSTEMDDIR)/systemd/$$scope/$${unit##*/} || exit 1; \
+	        done; \
+	done
+	install -D -m 644 -t $(SYSTEMDDIR)/sysusers.d systemd/sysusers.d/shimport.conf
+	install -D -m 644 -t $(SYSTEMDDIR)/tmpfiles.d systemd/tmpfiles.d/shimport.conf
 
 uninstall:
-	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(UNITDIR)/shimportd.service
+	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(addprefix $(SYSTEMDDIR)/,$(SYSTEMD_FILES))
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(MANDIR)/man$${page##*.}/$$page; done
 	rm -rf $(CLIENTDIR)
 

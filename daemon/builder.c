@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,24 +12,20 @@
 
 #include "builder.h"
 #include "builder.pb-c.h"
+#include "builder_command.h"
+#include "endpoint.h"
 #include "log.h"
 #include "message.h"
 #include "packet.h"
 #include "util.h"
 
-#define BUILDER_FD 3
 #define BUILDER_NICE 10
-#define ARGUMENTS_MAX 24
 
 /* A builder in a hurry to tell something is not told more than this of; the log is the operator's. */
 #define LINES_MAX 20
 
 /* After its result a builder has nothing left to do. */
 #define EXIT_GRACE_MS 2000
-
-/* The group a builder gets when it is run as another user: files that only a group may read have no place in
- * an image that everybody maps, so it needs none, and asking the user database might block the loop. */
-#define BUILDER_GROUP 65534
 
 typedef enum BuilderState {
         BUILDER_WORKING, /* has its job */
@@ -38,6 +35,7 @@ typedef enum BuilderState {
 
 struct Builder {
         BuilderState state;
+        bool is_child; /* else it is the service's, and all there is of it is the channel */
         uv_process_t process;
         uv_poll_t channel, errors;
         uv_timer_t deadline;
@@ -117,12 +115,19 @@ static void builder_end(Builder *builder, BuilderOutcome *outcome) {
         if (userdata)
                 builder->events->end(userdata, outcome);
         fd_close(outcome->image_fd);
+        if (!builder->is_child)
+                builder_enter(builder, BUILDER_CLOSING);
+}
+
+static void builder_kill(Builder *builder) {
+        if (builder->is_child)
+                uv_process_kill(&builder->process, SIGKILL);
 }
 
 static void builder_fail(Builder *builder, const char *error) {
         BuilderOutcome outcome = { .error = error, .image_fd = -1 };
 
-        uv_process_kill(&builder->process, SIGKILL);
+        builder_kill(builder);
         builder_end(builder, &outcome);
 }
 
@@ -136,7 +141,7 @@ static void on_deadline(uv_timer_t *timer) {
         char error[96];
 
         if (builder->state == BUILDER_ENDING) {
-                uv_process_kill(&builder->process, SIGKILL);
+                builder_kill(builder);
                 return;
         }
         snprintf(error, sizeof(error), "the builder was not ready within %llu seconds",
@@ -145,7 +150,7 @@ static void on_deadline(uv_timer_t *timer) {
 }
 
 static int builder_send(Builder *builder, const Shimport__ToBuilder *message, const int *fds, size_t n_fds) {
-        uint8_t buffer[8192];
+        uint8_t buffer[2 * PATH_MAX + 8192]; /* a job names two paths */
         size_t size;
         int r;
 
@@ -200,6 +205,10 @@ static int builder_receive(Builder *builder) {
         r = packet_recv(builder->fd, &builder->packet);
         if (r == -EAGAIN)
                 return r;
+        if (r && !builder->is_child) {
+                builder_fail(builder, "the builder service ended without a result: its log says more");
+                return -EAGAIN;
+        }
         if (r) { /* it ends without a result: its exit status says more */
                 uv_poll_stop(&builder->channel);
                 uv_timer_start(&builder->deadline, on_deadline, EXIT_GRACE_MS, 0);
@@ -300,9 +309,8 @@ static int builder_pipes(Builder *builder, int *ret_channel, int *ret_errors) {
 }
 
 static int builder_spawn(Builder *builder, uv_loop_t *loop, const BuilderJob *job, int channel, int errors) {
-        static char *environment[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", NULL };
         _cleanup_free_ char *script = NULL;
-        char *arguments[ARGUMENTS_MAX] = { (char *)job->executable, "-I", "-S", "-B", "-X", "utf8" };
+        char *arguments[BUILDER_ARGUMENTS_MAX];
         uv_stdio_container_t stdio[BUILDER_FD + 1] = {
                 { .flags = UV_IGNORE },
                 { .flags = UV_IGNORE },
@@ -313,30 +321,16 @@ static int builder_spawn(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
                 .exit_cb = on_exited,
                 .file = job->executable,
                 .args = arguments,
-                .env = environment,
+                .env = (char **)builder_environment,
                 .cwd = "/",
                 .stdio = stdio,
                 .stdio_count = ELEMENTSOF(stdio),
         };
-        size_t n = 6;
         int r;
 
         if (asprintf(&script, "%s/shimport/builder.py", job->client_path) < 0)
                 return -ENOMEM;
-        for (const char *option = job->options; *option && n < ARGUMENTS_MAX - 4; option++)
-                switch (*option) {
-                case 'O':
-                        arguments[n++] = "-O";
-                        break;
-                case 'o':
-                        arguments[n++] = "-OO";
-                        break;
-                case 'R':
-                        arguments[n++] = "-X";
-                        arguments[n++] = "no_debug_ranges";
-                        break;
-                }
-        arguments[n++] = script;
+        builder_arguments(job->executable, job->options, script, arguments);
         if (job->uid != geteuid()) {
                 options.flags = UV_PROCESS_SETUID | UV_PROCESS_SETGID; /* and no other groups */
                 options.uid = job->uid;
@@ -360,16 +354,38 @@ static int builder_send_job(Builder *builder, const BuilderJob *job) {
         body.shared = job->shared;
         body.max_entries = job->max_entries;
         body.validate = (Shimport__Validate)job->validate;
+        if (!builder->is_child) {
+                body.executable = message_text(job->executable);
+                body.options = message_text(job->options);
+        }
         message.body_case = SHIMPORT__TO_BUILDER__BODY_JOB;
         message.job = &body;
         return builder_send(builder, &message, fds, job->image_fd >= 0 ? ELEMENTSOF(fds) : 1);
+}
+
+/* Connect to the service of the user who is to build. */
+static int builder_connect(Builder *builder, const BuilderJob *job) {
+        char path[sizeof(BUILDER_SERVICES) + 16];
+        Endpoint endpoint;
+        int r;
+
+        snprintf(path, sizeof(path), BUILDER_SERVICES "/%u", (unsigned)job->uid);
+        r = endpoint_from_path(path, &endpoint);
+        if (r < 0)
+                return r;
+        builder->fd = syscalls_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (builder->fd < 0)
+                return builder->fd;
+        r = syscalls_connect(builder->fd, (const struct sockaddr *)&endpoint.address,
+                             sizeof(endpoint.address));
+        return r == -ENOENT ? -ECONNREFUSED : r;
 }
 
 static int builder_start(Builder *builder, uv_loop_t *loop, const BuilderJob *job) {
         _cleanup_close_ int channel = -1, errors = -1;
         int r;
 
-        r = builder_pipes(builder, &channel, &errors);
+        r = builder->is_child ? builder_pipes(builder, &channel, &errors) : builder_connect(builder, job);
         if (r < 0)
                 return r;
         r = builder_own_handle(builder, &builder->deadline, uv_timer_init(loop, &builder->deadline));
@@ -379,6 +395,8 @@ static int builder_start(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
                                uv_poll_init(loop, &builder->channel, builder->fd));
         if (r < 0)
                 return r;
+        if (!builder->is_child)
+                return builder_send_job(builder, job);
         r = builder_own_handle(builder, &builder->errors,
                                uv_poll_init(loop, &builder->errors, builder->errors_fd));
         if (r < 0)
@@ -387,6 +405,10 @@ static int builder_start(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
         if (r < 0)
                 return r;
         return builder_spawn(builder, loop, job, channel, errors);
+}
+
+bool builder_is_child(uid_t uid) {
+        return uid == geteuid() || geteuid() == 0;
 }
 
 int builder_new(uv_loop_t *loop, const BuilderJob *job, const BuilderEvents *events, void *userdata,
@@ -398,6 +420,7 @@ int builder_new(uv_loop_t *loop, const BuilderJob *job, const BuilderEvents *eve
                 return -ENOMEM;
         builder->fd = builder->errors_fd = -1;
         builder->timeout_ms = job->timeout_ms;
+        builder->is_child = builder_is_child(job->uid);
         r = builder_start(builder, loop, job);
         if (r < 0) {
                 if (builder->open_handles)
@@ -410,7 +433,8 @@ int builder_new(uv_loop_t *loop, const BuilderJob *job, const BuilderEvents *eve
         builder->userdata = userdata;
         builder->employer = employer;
         uv_poll_start(&builder->channel, UV_READABLE, on_channel);
-        uv_poll_start(&builder->errors, UV_READABLE, on_errors);
+        if (builder->is_child)
+                uv_poll_start(&builder->errors, UV_READABLE, on_errors);
         uv_timer_start(&builder->deadline, on_deadline, job->timeout_ms, 0);
         *ret_builder = builder;
         return 0;

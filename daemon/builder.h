@@ -3,14 +3,17 @@
 #define SHIMPORT_BUILDER_H
 
 /*
- * A builder process and the conversation with it (proto/builder.proto): it gets one job over a packet socket
- * and hands back one sealed image, or the reason why not. It is the target interpreter, run without site
- * packages and with nothing open but the socket, as the owner of the root.
+ * A builder and the conversation with it (proto/builder.proto): it gets one job over a packet socket and hands
+ * back one sealed image, or the reason why not. It is the target interpreter, run without site packages and with
+ * nothing open but the socket, as the owner of the root: a child of ours, if we may start one as that user; else
+ * a process that the service manager starts when we connect to the owner's socket (shimport-builder, in
+ * builder_service.c).
  *
  * The builder tells its employer through BuilderEvents, on the loop's thread: `end` exactly once, unless
  * builder_abandon() came first, and `gone` exactly once, when the process has been reaped and the memory is
- * about to go. A builder that is silent past its deadline is killed. What it writes to stderr goes to the log,
- * a few lines of it.
+ * about to go, or the connection has been closed. A child that is silent past its deadline is killed; the service
+ * notices that we are gone. What a child writes to stderr goes to the log, a few lines of it; what the service
+ * writes is the service manager's to keep.
  */
 
 #include <stdbool.h>
@@ -21,12 +24,15 @@
 
 typedef struct Builder Builder;
 
+/* Where the builder services listen: each at the uid of the owner that it runs as. */
+#define BUILDER_SERVICES "/run/shimport/builder"
+
 /* Borrowed for the call of builder_new(). */
 typedef struct BuilderJob {
         const char *executable;  /* trusted, see trust.h */
         const char *options;     /* "O", "o", "R": see shimport.proto */
         const char *client_path; /* where shimport/builder.py lies */
-        uid_t uid;               /* who to run as */
+        uid_t uid;               /* who to run as: root as anybody, others as themselves or by the service */
         int root_fd;
         int image_fd, state_fd; /* what to take over from, or -1 */
         const void *path;
@@ -63,6 +69,9 @@ typedef struct BuilderEvents {
  */
 int builder_new(uv_loop_t *loop, const BuilderJob *job, const BuilderEvents *events, void *userdata,
                 void *employer, Builder **ret_builder);
+
+/* Is a builder of this user a child of ours, or a service? */
+bool builder_is_child(uid_t uid);
 
 /* Kill it and want to hear no more of it but that it is gone. */
 void builder_abandon(Builder *builder);

@@ -318,6 +318,7 @@ static int config_parse(const char *path, FILE *file, Config *config, char **ret
 
 int config_load(const char *path, bool optional, Config *ret_config, char **ret_error) {
         _cleanup_(config_done) Config config = {
+                .idle_exit = CONFIG_IDLE_EXIT_DEFAULT,
                 .build_timeout = 120,
                 .max_peers = 4096,
                 .max_peers_per_user = 1024,

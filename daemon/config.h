@@ -32,9 +32,10 @@ typedef struct ConfigRules {
 } ConfigRules;
 
 typedef struct Config {
+        bool system;                 /* for all users; not from the file but from the command line */
         char *socket;                /* NULL: the default place */
         char *client_path;           /* NULL: beside the binary */
-        uint64_t idle_exit;          /* seconds, 0: never */
+        uint64_t idle_exit;          /* seconds, 0: never, or CONFIG_IDLE_EXIT_DEFAULT */
         uint64_t build_timeout;      /* seconds */
         uint64_t build_jobs;         /* builders at once, 0: as many as there are processors */
         uint64_t max_peers;          /* connections at once */
@@ -43,6 +44,9 @@ typedef struct Config {
         uint64_t watch_limit;        /* directories, 0: three quarters of what the kernel allows a user */
         ConfigRules validate;        /* the last that fits a root is in force */
 } Config;
+
+/* It depends on who listens while nobody runs. */
+#define CONFIG_IDLE_EXIT_DEFAULT UINT64_MAX
 
 enum {
         _CONFIG_E_0,

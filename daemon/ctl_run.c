@@ -44,7 +44,7 @@ static char *socket_to_start(const Ctl *ctl) {
 
         if (named && *named)
                 return ctl_absolute(named);
-        if (paths_socket(&path) == 0)
+        if (paths_socket(geteuid() == 0, &path) == 0)
                 return ctl_format("%s", path);
         return private_socket();
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -18,12 +19,17 @@
 #define LISTEN_TRIES 5
 #define LISTEN_PAUSE_US 50000
 
+/* What ends after this is started again when somebody comes. */
+#define ACTIVATED_IDLE_EXIT 900
+
 static void daemon_stop(Daemon *daemon);
 
 static uint64_t daemon_idle_exit(const Daemon *daemon) {
         if (daemon->options.idle_exit >= 0)
                 return (uint64_t)daemon->options.idle_exit;
-        return daemon->config.idle_exit;
+        if (daemon->config.idle_exit != CONFIG_IDLE_EXIT_DEFAULT)
+                return daemon->config.idle_exit;
+        return daemon->activated && !daemon->options.system ? ACTIVATED_IDLE_EXIT : 0;
 }
 
 static bool daemon_is_quiet(const Daemon *daemon) {
@@ -72,7 +78,9 @@ static void daemon_stop(Daemon *daemon) {
         if (daemon->stopping)
                 return;
         daemon->stopping = true;
+        manager_stopping();
         uv_close((uv_handle_t *)&daemon->idle, NULL);
+        uv_close((uv_handle_t *)&daemon->watchdog, NULL);
         daemon->listener = listener_free(daemon->listener);
         peers_close(daemon->peers);
         store_drop(daemon->store);
@@ -125,6 +133,8 @@ static int daemon_load(Daemon *daemon, Config *ret_config, char **ret_error) {
         int r;
 
         r = config_load(daemon->config_path, !daemon->options.config, ret_config, ret_error);
+        if (r == 0)
+                ret_config->system = daemon->options.system;
         return r > 0 ? DAEMON_E_CONFIG : r;
 }
 
@@ -136,7 +146,7 @@ static void daemon_apply(Daemon *daemon) {
         store_reconfigure(daemon->store, daemon->client_path);
 }
 
-int daemon_reload(Daemon *daemon, char **ret_text) {
+static int daemon_read_again(Daemon *daemon, char **ret_text) {
         _cleanup_(config_done) Config config = { 0 };
         _cleanup_free_ char *client = NULL, *text = NULL;
         bool moved;
@@ -166,6 +176,15 @@ int daemon_reload(Daemon *daemon, char **ret_text) {
         return 0;
 }
 
+int daemon_reload(Daemon *daemon, char **ret_text) {
+        int r;
+
+        manager_reloading();
+        r = daemon_read_again(daemon, ret_text);
+        manager_ready();
+        return r;
+}
+
 static int daemon_configure(Daemon *daemon) {
         _cleanup_free_ char *error = NULL;
         const char *named = daemon->options.socket ?: secure_getenv("SHIMPORT_SOCKET");
@@ -173,7 +192,7 @@ static int daemon_configure(Daemon *daemon) {
 
         if (daemon->options.config)
                 daemon->config_path = strdup(daemon->options.config);
-        else if (paths_config(&daemon->config_path) == -ENOENT)
+        else if (paths_config(daemon->options.system, &daemon->config_path) == -ENOENT)
                 daemon->config_path = NULL;
         if (daemon->options.config && !daemon->config_path)
                 return -ENOMEM;
@@ -187,7 +206,7 @@ static int daemon_configure(Daemon *daemon) {
         if (named)
                 r = (daemon->socket_path = strdup(named)) ? 0 : -ENOMEM;
         else
-                r = paths_socket(&daemon->socket_path);
+                r = paths_socket(daemon->options.system, &daemon->socket_path);
         if (r == -ENOENT) {
                 log_error("no place for a socket: XDG_RUNTIME_DIR is not set; name one with --socket");
                 return DAEMON_E_SOCKET;
@@ -212,6 +231,7 @@ static int daemon_open_handles(Daemon *daemon) {
         }
         uv_timer_init(&daemon->loop, &daemon->idle);
         daemon->idle.data = daemon;
+        manager_watch(&daemon->loop, &daemon->watchdog);
         for (size_t i = 0; i < ELEMENTSOF(numbers); i++) {
                 r = uv_signal_start(&daemon->signals[i], on_signal, numbers[i]);
                 if (r < 0)
@@ -220,8 +240,35 @@ static int daemon_open_handles(Daemon *daemon) {
         return 0;
 }
 
-static int daemon_listen(Daemon *daemon) {
+/* Serve the socket that was handed over, and call it by its own name. */
+static int daemon_listen_activated(Daemon *daemon, int fd) {
+        struct sockaddr_un address = { 0 };
+        socklen_t size = sizeof(address);
         int r;
+
+        if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 && *address.sun_path) {
+                char *path = strndup(address.sun_path, sizeof(address.sun_path));
+
+                if (path) {
+                        free(daemon->socket_path);
+                        daemon->socket_path = path;
+                }
+        }
+        r = listener_new_consume(&daemon->loop, fd, on_connection, daemon, &daemon->listener);
+        if (r < 0) {
+                log_error("cannot serve the socket of the service manager: %s", strerror(-r));
+                return DAEMON_E_SOCKET;
+        }
+        daemon->activated = true;
+        return 0;
+}
+
+static int daemon_listen(Daemon *daemon) {
+        int fd = manager_steal_socket(&daemon->handed);
+        int r;
+
+        if (fd >= 0)
+                return daemon_listen_activated(daemon, fd);
 
         for (unsigned i = 0; i < LISTEN_TRIES; i++) {
                 r = listener_new(&daemon->loop, daemon->socket_path, on_connection, daemon,
@@ -274,6 +321,7 @@ static void daemon_done(Daemon *daemon) {
         free(daemon->config_path);
         free(daemon->socket_path);
         free(daemon->client_path);
+        manager_fds_done(&daemon->handed);
         free(daemon);
 }
 
@@ -299,6 +347,11 @@ int daemon_run(const DaemonOptions *options) {
         if (!daemon)
                 return -ENOMEM;
         daemon->options = *options;
+        r = manager_take_fds(&daemon->handed);
+        if (r < 0) {
+                log_error("cannot take what the service manager hands over: %s", strerror(-r));
+                return r;
+        }
         r = daemon_configure(daemon);
         if (r)
                 return r;
@@ -312,6 +365,7 @@ int daemon_run(const DaemonOptions *options) {
         if (r == 0) {
                 daemon->started = uv_now(&daemon->loop);
                 log_info("shimportd %s listens at %s", SHIMPORT_VERSION, daemon->socket_path);
+                manager_ready();
                 on_quiet(daemon);
         }
         uv_run(&daemon->loop, UV_RUN_DEFAULT);

@@ -5,8 +5,8 @@
 /*
  * The daemon: the one owner of the loop and of everything on it. One thread.
  *
- * It ends by itself when nobody has been connected and nothing been built for a while, if it was told to; and by
- * SIGTERM or SIGINT. Then it first closes what may still ask for something, waits for the builders it has killed
+ * It ends by itself when nobody has been connected and nothing been built for a while, if it was told to, or if it
+ * is a user's and the service manager listens for it meanwhile; and by SIGTERM or SIGINT. Then it first closes what may still ask for something, waits for the builders it has killed
  * to be reaped, and closes the rest, so that the loop ends empty.
  */
 
@@ -17,6 +17,7 @@
 #include "config.h"
 #include "latency.h"
 #include "listener.h"
+#include "manager.h"
 #include "message.h"
 #include "peer.h"
 #include "queue.h"
@@ -28,6 +29,7 @@ typedef struct DaemonOptions {
         const char *config;
         const char *socket;
         int64_t idle_exit;
+        bool system; /* serve all users, not one */
 } DaemonOptions;
 
 typedef struct Daemon {
@@ -36,7 +38,9 @@ typedef struct Daemon {
         char *config_path, *socket_path, *client_path;
         uv_loop_t loop;
         uv_signal_t signals[3];
-        uv_timer_t idle;
+        uv_timer_t idle, watchdog;
+        ManagerFds handed; /* what the service manager has handed over, until it has found its place */
+        bool activated;    /* the socket is the service manager's: it listens on when we end */
         Watch *watch;
         Queue *queue;
         Store *store;

@@ -33,7 +33,7 @@ static void on_connection(uv_poll_t *poll, int status, int events);
 
 /* The socket first, the lock last: whoever takes the lock finds no live socket. */
 static void listener_release(Listener *listener) {
-        if (listener->fd >= 0)
+        if (listener->fd >= 0 && listener->path)
                 (void)unlink(listener->path);
         listener->fd = fd_close(listener->fd);
         if (listener->lock >= 0)
@@ -173,16 +173,51 @@ static void on_connection(uv_poll_t *poll, int status, int events) {
         }
 }
 
-int listener_new(uv_loop_t *loop, const char *path, ListenerHandler handler, void *userdata,
-                 Listener **ret_listener) {
-        _cleanup_(listener_destroyp) Listener *listener = calloc(1, sizeof(*listener));
+static Listener *listener_prepare(ListenerHandler handler, void *userdata) {
+        Listener *listener = calloc(1, sizeof(*listener));
+
+        if (listener)
+                *listener = (Listener){ .fd = -1, .lock = -1, .handler = handler, .userdata = userdata };
+        return listener;
+}
+
+/* Its socket listens: wait for connections. Return: 0 or a negative errno. */
+static int listener_begin(Listener *listener, uv_loop_t *loop) {
+        int r;
+
+        r = uv_poll_init(loop, &listener->poll, listener->fd);
+        if (r < 0)
+                return r;
+        uv_timer_init(loop, &listener->pause);
+        listener->poll.data = listener->pause.data = listener;
+        listener->open_handles = 2;
+        uv_poll_start(&listener->poll, UV_READABLE, on_connection);
+        return 0;
+}
+
+int listener_new_consume(uv_loop_t *loop, int fd_, ListenerHandler handler, void *userdata,
+                         Listener **ret_listener) {
+        _cleanup_close_ int fd = fd_;
+        _cleanup_(listener_destroyp) Listener *listener = listener_prepare(handler, userdata);
         int r;
 
         if (!listener)
                 return -ENOMEM;
-        listener->fd = listener->lock = -1;
-        listener->handler = handler;
-        listener->userdata = userdata;
+        listener->fd = steal_fd(&fd);
+        r = listener_begin(listener, loop); /* which makes it non-blocking */
+        if (r < 0)
+                return r;
+        *ret_listener = steal_pointer(&listener);
+        return 0;
+}
+
+int listener_new(uv_loop_t *loop, const char *path, ListenerHandler handler, void *userdata,
+                 Listener **ret_listener) {
+        _cleanup_(listener_destroyp) Listener *listener = listener_prepare(handler, userdata);
+        int r;
+
+        if (!listener)
+                return -ENOMEM;
         listener->path = strdup(path);
         if (!listener->path || asprintf(&listener->lock_path, "%s.lock", path) < 0)
                 return -ENOMEM;
@@ -195,13 +230,9 @@ int listener_new(uv_loop_t *loop, const char *path, ListenerHandler handler, voi
         r = listen_at(path, &listener->fd);
         if (r)
                 return r;
-        r = uv_poll_init(loop, &listener->poll, listener->fd);
+        r = listener_begin(listener, loop);
         if (r < 0)
                 return r;
-        uv_timer_init(loop, &listener->pause);
-        listener->poll.data = listener->pause.data = listener;
-        listener->open_handles = 2;
-        uv_poll_start(&listener->poll, UV_READABLE, on_connection);
         *ret_listener = steal_pointer(&listener);
         return 0;
 }

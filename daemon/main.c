@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon.h"
 #include "log.h"
@@ -28,6 +29,7 @@ static const char help[] =
         "\n"
         "      --config FILE        read this configuration file\n"
         "      --socket PATH        listen here\n"
+        "      --system             be the system instance, for all users; as root that is so anyway\n"
         "      --idle-exit SECONDS  end when nobody has come for so long; 0: never\n"
         "      --help               show this\n"
         "      --version            show the version\n"
@@ -51,6 +53,7 @@ static int parse_options(int argc, char **argv, DaemonOptions *options) {
         enum {
                 OPTION_CONFIG = 256,
                 OPTION_SOCKET,
+                OPTION_SYSTEM,
                 OPTION_IDLE_EXIT,
                 OPTION_HELP,
                 OPTION_VERSION
@@ -58,6 +61,7 @@ static int parse_options(int argc, char **argv, DaemonOptions *options) {
         static const struct option known[] = {
                 { "config", required_argument, NULL, OPTION_CONFIG },
                 { "socket", required_argument, NULL, OPTION_SOCKET },
+                { "system", no_argument, NULL, OPTION_SYSTEM },
                 { "idle-exit", required_argument, NULL, OPTION_IDLE_EXIT },
                 { "help", no_argument, NULL, OPTION_HELP },
                 { "version", no_argument, NULL, OPTION_VERSION },
@@ -72,6 +76,9 @@ static int parse_options(int argc, char **argv, DaemonOptions *options) {
                         break;
                 case OPTION_SOCKET:
                         options->socket = optarg;
+                        break;
+                case OPTION_SYSTEM:
+                        options->system = true;
                         break;
                 case OPTION_IDLE_EXIT:
                         if (parse_seconds(optarg, &options->idle_exit) < 0) {
@@ -98,7 +105,7 @@ static int parse_options(int argc, char **argv, DaemonOptions *options) {
 }
 
 int main(int argc, char **argv) {
-        DaemonOptions options = { .idle_exit = -1 };
+        DaemonOptions options = { .idle_exit = -1, .system = geteuid() == 0 };
         int status;
 
         log_open();

@@ -27,21 +27,21 @@ __attribute__((format(printf, 2, 3))) static int path_format(char **ret_path, co
         return 0;
 }
 
-int paths_socket(char **ret_path) {
+int paths_socket(bool system, char **ret_path) {
         const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
 
-        if (geteuid() == 0)
+        if (system)
                 return path_format(ret_path, "%s", ENDPOINT_SYSTEM);
         if (!runtime || *runtime != '/')
                 return -ENOENT;
         return path_format(ret_path, "%s/shimport/socket", runtime);
 }
 
-int paths_config(char **ret_path) {
+int paths_config(bool system, char **ret_path) {
         const char *config = secure_getenv("XDG_CONFIG_HOME");
         const char *home = secure_getenv("HOME");
 
-        if (geteuid() == 0)
+        if (system)
                 return path_format(ret_path, "%s", CONFIG_SYSTEM);
         if (config && *config == '/')
                 return path_format(ret_path, "%s/shimport/shimport.conf", config);

@@ -4,13 +4,16 @@
 
 /* Where things lie: the socket by default, the configuration, and the client and the daemon beside this binary. */
 
+#include <stdbool.h>
+
 /* All of them allocate. Return: 0, or a negative errno; -ENOENT where there is no such place. */
 
-/* The socket a daemon of this user listens on when nothing names one; needs $XDG_RUNTIME_DIR but for root. */
-int paths_socket(char **ret_path);
+/* The socket a daemon listens on when nothing names one: the system instance's, or the user's, which needs
+ * $XDG_RUNTIME_DIR. */
+int paths_socket(bool system, char **ret_path);
 
 /* The configuration file read when none is named; it need not exist. */
-int paths_config(char **ret_path);
+int paths_config(bool system, char **ret_path);
 
 /* The directory of the Python client: ../python in a build tree, ../lib/shimport/python where installed. */
 int paths_client(char **ret_path);

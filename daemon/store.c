@@ -96,10 +96,8 @@ uint64_t store_next_generation(Store *store) {
         return ++store->generation;
 }
 
-uid_t store_builder_uid(uid_t owner) {
-        uid_t self = geteuid();
-
-        return self == 0 ? owner : self;
+uid_t store_builder_uid(const Store *store, uid_t owner) {
+        return store->config->system ? owner : geteuid();
 }
 
 void store_account(Store *store, const ImageFile *image) {
@@ -241,10 +239,8 @@ static void on_due(uv_timer_t *timer) {
 }
 
 /* May this be built at all? Return: NULL, or why not. */
-static const char *store_refusal(const StoreQuestion *question) {
-        uid_t self = geteuid();
-
-        if (self != 0 && question->owner != 0 && question->owner != self)
+static const char *store_refusal(const Store *store, const StoreQuestion *question) {
+        if (!store->config->system && question->owner != 0 && question->owner != geteuid())
                 return "the directory belongs to another user, and this daemon runs for one";
         if (!question->executable_size)
                 return "there is no image, and no interpreter was named to build one with";
@@ -302,7 +298,7 @@ int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answ
 
         answer.root = store_find(store, &question->key);
         if (!answer.root) {
-                answer.reason = store_refusal(question);
+                answer.reason = store_refusal(store, question);
                 if (!answer.reason && store->n_roots >= STORE_ROOTS_MAX && !store_forget_one(store))
                         answer.reason = "too many roots";
                 if (answer.reason) {
@@ -319,7 +315,7 @@ int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answ
         if (root_is_served(answer.root) && question->asking != STORE_WARM)
                 store_touch(store, answer.root);
         if (!(is_new && question->asking == STORE_LATE) && store_wants_build(store, answer.root, question) &&
-            !store_refusal(question)) {
+            !store_refusal(store, question)) {
                 r = store_build(answer.root, question, &answer);
                 if (r < 0)
                         return r;

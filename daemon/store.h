@@ -89,8 +89,8 @@ const Config *store_config(const Store *store);
 const char *store_client_path(const Store *store);
 uint64_t store_next_generation(Store *store);
 
-/* Who builds a root of this owner: the owner, if we may be anybody; else ourselves. */
-uid_t store_builder_uid(uid_t owner);
+/* Who builds a root of this owner: the owner, if we serve all users; else ourselves. */
+uid_t store_builder_uid(const Store *store, uid_t owner);
 
 /* An image is handed out from now on, or it no longer is, and is let go. */
 void store_account(Store *store, const ImageFile *image);

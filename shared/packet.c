@@ -48,7 +48,7 @@ static void packet_take_fds(Packet *packet, struct msghdr *message) {
         }
 }
 
-int packet_recv(int socket, Packet *packet) {
+static int packet_get(int socket, int flags, Packet *packet) {
         Control control;
         struct iovec iov = { .iov_base = packet->data, .iov_len = sizeof(packet->data) };
         struct msghdr message = {
@@ -62,7 +62,7 @@ int packet_recv(int socket, Packet *packet) {
         packet->size = 0;
         packet->n_fds = 0;
         do
-                received = syscalls_recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+                received = syscalls_recvmsg(socket, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         while (received == -EINTR);
         if (received < 0)
                 return (int)received;
@@ -77,6 +77,14 @@ int packet_recv(int socket, Packet *packet) {
         }
         packet->size = (size_t)received;
         return 0;
+}
+
+int packet_recv(int socket, Packet *packet) {
+        return packet_get(socket, 0, packet);
+}
+
+int packet_peek(int socket, Packet *packet) {
+        return packet_get(socket, MSG_PEEK, packet);
 }
 
 void packet_done(Packet *packet) {

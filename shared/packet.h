@@ -53,6 +53,9 @@ int packet_send(int socket, const void *data, size_t size, const int *fds, size_
  */
 int packet_recv(int socket, Packet *packet);
 
+/* Likewise, but leave it there: whoever receives next gets the same packet, with descriptors of its own. */
+int packet_peek(int socket, Packet *packet);
+
 /* Close what descriptors the packet still owns. */
 void packet_done(Packet *packet);
 

@@ -57,7 +57,7 @@ def run_units(results):
 def run_integration(results, arguments):
     report = results / "pytest.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-rfEs", "-p", "no:cacheprovider"]
-    command += [f"--junitxml={report}", *(arguments or [str(ROOT / "tests" / "integration")])]
+    command += [f"--junitxml={report}", *(arguments or [str(ROOT / "tests" / name) for name in ("integration", "systemd")])]
     code = subprocess.run(command, cwd=ROOT).returncode
     if code not in (0, 1):
         write_result(report, "pytest", "runs", "failure", f"exit status {code}")
@@ -87,7 +87,7 @@ def main():
     parser.add_argument("--units", action="store_true")
     parser.add_argument("--integration", action="store_true")
     parser.add_argument("--sum", nargs="+", type=pathlib.Path, metavar="DIRECTORY")
-    parser.add_argument("pytest", nargs="*", help="arguments for pytest in place of tests/integration")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest in place of tests/integration and tests/systemd")
     options = parser.parse_args()
 
     directories = options.sum
