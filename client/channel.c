@@ -4,7 +4,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "builder.pb-c.h"
 #include "packet.h"
@@ -16,13 +19,31 @@ typedef struct Channel {
         int fd; /* owned */
 } Channel;
 
+/* When the daemon ends, however it ends, nobody waits for the image: a builder ends with it, whatever it is at. */
+static void *hangup_wait(void *fd) {
+        struct pollfd channel = { .fd = (int)(intptr_t)fd }; /* no events: a hangup is always told */
+
+        while (poll(&channel, 1, -1) < 0 && errno == EINTR)
+                ;
+        if (channel.revents & POLLHUP)
+                _exit(EXIT_FAILURE);
+        return NULL;
+}
+
 static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+        pthread_t thread;
         Channel *self;
-        int fd;
+        int fd, r;
 
         if (!PyArg_ParseTuple(args, "i:Channel", &fd))
                 return NULL;
         (void)kwargs;
+        r = pthread_create(&thread, NULL, hangup_wait, (void *)(intptr_t)fd);
+        if (r) {
+                raise_errno(-r);
+                return NULL;
+        }
+        pthread_detach(thread);
         self = (Channel *)type->tp_alloc(type, 0);
         if (self)
                 self->fd = fd;
@@ -219,7 +240,8 @@ PyObject *channel_type_new(PyObject *module) {
         };
         static PyType_Slot slots[] = {
                 { Py_tp_doc,
-                  (void *)"Channel(fd)\n--\n\nA builder's end of its socket; takes over the descriptor." },
+                  (void *)"Channel(fd)\n--\n\nA builder's end of its socket; takes over the descriptor.\n\n"
+                          "The process ends when the other end is closed." },
                 { Py_tp_new, channel_new },
                 { Py_tp_dealloc, channel_dealloc },
                 { Py_tp_methods, methods },

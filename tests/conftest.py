@@ -11,8 +11,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-pytest.register_assert_rewrite("harness", "wire")
+pytest.register_assert_rewrite("harness", "sites", "wire")
 import harness  # noqa: E402
+import sites  # noqa: E402
 
 
 def pytest_generate_tests(metafunc):
@@ -64,3 +65,29 @@ def one_python():
 @pytest.fixture(scope="session")
 def one_pair(one_python, daemon, public):
     return harness.Pair(one_python, daemon, public / "one").level().warm()
+
+
+@pytest.fixture
+def make_site(make_daemon, one_pair, tmp_path):
+    """A root and a daemon of the test's own: make_site(config=..., root=...)."""
+    made = []
+
+    def make(config=None, root=None):
+        daemon = make_daemon(name=f"daemon{len(made)}", config=config)
+        made.append(sites.Site(daemon, one_pair, root or tmp_path / f"root{len(made)}"))
+        return made[-1]
+
+    yield make
+    for site in made:
+        for running in site.started:
+            running.close()
+
+
+@pytest.fixture
+def site(make_site):
+    made = make_site()
+    made.write("module.py", 0)
+    made.write("package/__init__.py", "package")
+    made.write("package/inner.py", "inner")
+    made.warm()
+    return made

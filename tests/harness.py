@@ -359,6 +359,14 @@ def user_may_run(interpreter, uid):
     return theirs.returncode == 0 and theirs.stdout == run(ask).stdout
 
 
+def alive(pid):
+    """Whether the process is there, and no zombie that nobody has waited for."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
 def mode_of(path):
     return stat.S_IMODE(os.stat(path).st_mode)
 

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Every change that was complete before a process asked is seen by it: tests/race.py tries at random, these by name."""
 
-import json
 import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,115 +13,7 @@ import zipfile
 import pytest
 
 import harness
-
-RUNNER = """
-import json, sys
-for line in sys.stdin:
-    space = {}
-    try:
-        exec(json.loads(line), space)
-        answer = space.get("answer")
-    except BaseException as error:
-        answer = [type(error).__name__, str(error)]
-    print(json.dumps(answer), flush=True)
-"""
-
-
-class Running:
-    """A process that goes on and runs what it is told: tell(code) gives what the code calls `answer`."""
-
-    def __init__(self, executable, env):
-        self.process = subprocess.Popen(
-            [executable, "-B", "-c", RUNNER], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-
-    def tell(self, code):
-        self.process.stdin.write(json.dumps(code) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def value(self, name="module", before=""):
-        return self.tell(f"{before}\nimport sys\nsys.modules.pop({name!r}, None)\nimport {name}\nanswer = {name}.value")
-
-    def stale(self):
-        return self.tell("import _shimport\nanswer = _shimport.status()['stale']")
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(harness.PATIENCE)
-        self.process.stdout.close()
-
-
-class Site:
-    """A root of its own, a daemon of its own, and processes that import from it."""
-
-    def __init__(self, daemon, pair, root):
-        self.daemon, self.pair, self.root = daemon, pair, root
-        self.env = daemon.env(PYTHONPATH=root, SHIMPORT_BUDGET_MS=5000)
-        self.started = []
-        root.mkdir(exist_ok=True)
-
-    def write(self, name, value):
-        path = self.root / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"value = {value!r}\n")
-        return path
-
-    def warm(self):
-        self.daemon.warm(self.pair.shim, paths=[self.root])
-
-    def start(self):
-        running = Running(self.pair.shim, self.env)
-        self.started.append(running)
-        return running
-
-    def value(self, name="module"):
-        code = f"import {name}; print({name}.value)"
-        ours = self.pair.run_shim("-B", "-c", code, env=self.env)
-        theirs = self.pair.run_stock("-B", "-c", code, env=self.env)
-        assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
-        return ours.stdout.strip() or ours.stderr.strip().splitlines()[-1]
-
-    def image(self):
-        """What the daemon says of the root, or None."""
-        status = json.loads(self.daemon.ctl("status", "--json", check=True).stdout)
-        return next((image for image in status["images"] if image["root"] == str(self.root)), None)
-
-    def settle(self):
-        return harness.wait_until(
-            lambda: (image := self.image()) and image["state"] == "served" and image, "the root to be served"
-        )
-
-    def served(self, code):
-        """How many modules of the root a fresh process got from the image."""
-        roots = self.pair.status("-B", code=code, env=self.env)["roots"]
-        return sum(root["served"] for root in roots if root["path"] == str(self.root))
-
-
-@pytest.fixture
-def make_site(make_daemon, one_pair, tmp_path):
-    sites = []
-
-    def make(config=None):
-        site = Site(make_daemon(name=f"daemon{len(sites)}", config=config), one_pair, tmp_path / f"root{len(sites)}")
-        sites.append(site)
-        return site
-
-    yield make
-    for site in sites:
-        for running in site.started:
-            running.close()
-
-
-@pytest.fixture
-def site(make_site):
-    made = make_site()
-    made.write("module.py", 0)
-    made.write("package/__init__.py", "package")
-    made.write("package/inner.py", "inner")
-    made.warm()
-    return made
-
+import sites
 
 def test_a_running_process_sees_a_change_within_100_ms(site):
     running = site.start()
@@ -258,7 +148,7 @@ def test_validate_by_configuration(make_site, tmp_path):
 
 def test_links_are_served_and_seen_to_lead_elsewhere(make_daemon, one_pair):
     with harness.public_directory() as directory:  # what everybody may go to
-        site = Site(make_daemon(), one_pair, directory / "root")
+        site = sites.Site(make_daemon(), one_pair, directory / "root")
         links_are_served(site, directory / "old", directory / "new")
         for running in site.started:
             running.close()
