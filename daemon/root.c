@@ -330,6 +330,8 @@ static bool on_scan(void *userdata, int fd, const void *path, size_t path_size) 
         if (blindness)
                 return root_is_blind(root, "%s", blindness);
         r = watch_set_add(&root->watching, fd, path, path_size);
+        if (r == 0 && path_size == 0)
+                watch_set_add_above(&root->watching, fd);
         if (r == 0)
                 return true;
         if (r == WATCH_E_LIMIT)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <search.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -16,6 +18,10 @@
 #define NAME_EVENTS (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
 #define CONTENT_EVENTS (IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE)
 #define WATCH_MASK (NAME_EVENTS | CONTENT_EVENTS | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+
+/* Of a directory above a root. Added to what else the kernel is to tell of it. */
+#define ABOVE_MASK (IN_MOVE_SELF | IN_ONLYDIR | IN_MASK_ADD)
+#define ABOVE_MAX 128
 
 #define EVENT_SIZE_MAX (sizeof(struct inotify_event) + NAME_MAX + 1)
 
@@ -35,6 +41,7 @@ typedef struct WatchClaim {
         WatchDirectory *directory; /* NULL: the kernel has ended the watch */
         WatchSet *set;
         List in_directory, in_set;
+        bool above; /* only a move of it matters */
         char name[];
 } WatchClaim;
 
@@ -185,6 +192,8 @@ static void tell(Watch *watch, const struct inotify_event *event) {
                 list_for_each(link, &directory->claims) {
                         WatchClaim *claim = list_entry(link, WatchClaim, in_directory);
 
+                        if (claim->above && !(event->mask & IN_MOVE_SELF))
+                                continue;
                         told.directory = claim->name;
                         claim->set->handler(claim->set, &told);
                 }
@@ -285,7 +294,7 @@ static int directory_get(Watch *watch, int wd, WatchDirectory **ret_directory) {
         return 0;
 }
 
-int watch_set_add(WatchSet *set, int fd, const void *name, size_t name_size) {
+static int claim_new(WatchSet *set, int fd, const void *name, size_t name_size, bool above) {
         _cleanup_free_ WatchClaim *claim = calloc(1, sizeof(*claim) + name_size + 1);
         Watch *watch = set->watch;
         char path[sizeof("/proc/self/fd/") + 3 * sizeof(fd)];
@@ -294,7 +303,7 @@ int watch_set_add(WatchSet *set, int fd, const void *name, size_t name_size) {
         if (!claim)
                 return -ENOMEM;
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        wd = inotify_add_watch(watch->fd, path, WATCH_MASK);
+        wd = inotify_add_watch(watch->fd, path, above ? ABOVE_MASK : WATCH_MASK);
         if (wd < 0)
                 return errno == ENOSPC ? WATCH_E_LIMIT : -errno;
         r = directory_get(watch, wd, &claim->directory);
@@ -305,10 +314,34 @@ int watch_set_add(WatchSet *set, int fd, const void *name, size_t name_size) {
         if (name_size)
                 memcpy(claim->name, name, name_size);
         claim->set = set;
+        claim->above = above;
         list_init(&claim->in_directory);
         list_init(&claim->in_set);
         list_append(&claim->directory->claims, &claim->in_directory);
         list_append(&set->claims, &claim->in_set);
         steal_pointer(&claim);
         return 0;
+}
+
+int watch_set_add(WatchSet *set, int fd, const void *name, size_t name_size) {
+        return claim_new(set, fd, name, name_size, false);
+}
+
+void watch_set_add_above(WatchSet *set, int fd) {
+        _cleanup_close_ int at = -1;
+        struct stat st, last;
+
+        if (syscalls_fstat(fd, &last) < 0)
+                return;
+        for (unsigned i = 0; i < ABOVE_MAX; i++) {
+                int above = syscalls_openat(at >= 0 ? at : fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+                fd_close(at);
+                at = above;
+                if (at < 0 || syscalls_fstat(at, &st) < 0 ||
+                    (st.st_dev == last.st_dev && st.st_ino == last.st_ino))
+                        return;
+                last = st;
+                (void)claim_new(set, at, "", 0, true);
+        }
 }

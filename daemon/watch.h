@@ -79,6 +79,14 @@ void watch_set_move(WatchSet *to, WatchSet *from);
  */
 int watch_set_add(WatchSet *set, int fd, const void *name, size_t name_size);
 
+/**
+ * watch_set_add_above() - claim the directories above one, for when they are moved and it with them
+ * @fd:         the directory, borrowed
+ *
+ * What becomes of them is told as an event of the directory "". As far as they may be watched, and the limit allows.
+ */
+void watch_set_add_above(WatchSet *set, int fd);
+
 /* Could a file or directory of this name change what an import finds? */
 bool watch_name_matters(const char *name);
 

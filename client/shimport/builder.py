@@ -209,12 +209,21 @@ class Job:
 
     def directory_look(self, directory, status):
         """What processes compare before they believe what is listed here; None: they need not."""
-        if self.validate == build.VALIDATE_NEVER or (directory.watched and not directory.linked):
+        if self.validate == build.VALIDATE_NEVER or not (directory.linked or self.is_way_unseen(directory)):
             return None
         if directory.watched or status.st_mtime_ns < self.fresh:
             return status.st_mtime_ns, status.st_ino
         self.again = True
         return 0, 0
+
+    @staticmethod
+    def is_way_unseen(directory):
+        """Whether something may become of it, or of a directory above it in this root, without an event."""
+        while directory is not None:
+            if not directory.watched:
+                return True
+            directory = directory.parent
+        return False
 
     def index_module(self, directory, found, name):
         file = self.find_file(found, name)

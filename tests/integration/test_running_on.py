@@ -7,6 +7,32 @@ import time
 
 import harness
 
+BARRIER = "import importlib; importlib.invalidate_caches()"
+
+
+# -- directories above a root --
+
+
+def test_a_directory_above_that_is_moved_is_seen_within_100_ms(make_site, tmp_path):
+    above = tmp_path / "above"
+    site = make_site(root=above / "between" / "root")
+    site.write("module.py", "here")
+    site.warm()
+    running = site.start()
+    assert running.value() == "here"
+    above.rename(tmp_path / "aside")
+    time.sleep(0.1)
+    assert running.value() == ["ModuleNotFoundError", "No module named 'module'"]
+    (above / "between" / "root").mkdir(parents=True)
+    site.write("module.py", "another")
+    assert running.value(before=BARRIER) == "another"
+    site.warm()
+    assert running.value(before=BARRIER) == site.value() == "another"
+    (above / "between").rename(tmp_path / "between")
+    (tmp_path / "aside" / "between").rename(above / "between")
+    time.sleep(0.1)
+    assert running.value() == "here"
+
 
 # -- builders that nobody waits for any more --
 

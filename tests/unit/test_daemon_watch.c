@@ -109,6 +109,36 @@ static void every_kind_of_change_is_told(void **state) {
         assert_true(told(fixture, set) > 0);
 }
 
+static void a_move_above_is_told_and_nothing_else_there(void **state) {
+        Fixture *fixture = *state;
+        Scratch *scratch = &fixture->scratch;
+        Set *root = &fixture->a, *other = &fixture->b;
+        int fd;
+
+        scratch_mkdir(scratch, "above", 0755);
+        scratch_mkdir(scratch, "above/between", 0755);
+        scratch_mkdir(scratch, "above/between/root", 0755);
+        assert_int_equal(add(fixture, other, "above"), 0);
+        assert_int_equal(add(fixture, root, "above/between/root"), 0);
+        fd = scratch_open(scratch, "above/between/root");
+        watch_set_add_above(&root->set, fd);
+        close(fd);
+        assert_int_equal(told(fixture, root), 0);
+
+        scratch_write(scratch, "above/module.py", "x = 1");
+        scratch_write(scratch, "above/between/module.py", "x = 1");
+        assert_int_equal(chmod(scratch_path(scratch, "above"), 0700), 0);
+        assert_int_equal(told(fixture, root), 0);
+        assert_true(told(fixture, other) > 0); /* who has claimed it for its own sake loses nothing */
+
+        assert_int_equal(rename(scratch_path(scratch, "above"), scratch_path(scratch, "moved")), 0);
+        assert_int_equal(told(fixture, root), 1);
+        assert_string_equal(root->directory, "");
+        assert_string_equal(root->name, "");
+        assert_int_equal(rename(scratch_path(scratch, "moved/between"), scratch_path(scratch, "away")), 0);
+        assert_int_equal(told(fixture, root), 1);
+}
+
 static void what_no_import_looks_at_is_not_told(void **state) {
         Fixture *fixture = *state;
         int fd;
@@ -259,6 +289,7 @@ static void an_overflow_is_told_to_every_set(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(every_kind_of_change_is_told, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_move_above_is_told_and_nothing_else_there, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_no_import_looks_at_is_not_told, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_written_matters_in_files_of_code_only, setup,
                                                 teardown),
