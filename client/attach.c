@@ -215,6 +215,8 @@ static int reply_wait(int socket, uint64_t deadline, Packet **ret_packet) {
         if (r < 0)
                 return r;
         r = packet_recv(socket, packet);
+        if (r == PACKET_E_EOF)
+                return -ECONNRESET;
         if (r != 0)
                 return r < 0 ? r : -EPROTO;
         *ret_packet = steal_pointer(&packet);
@@ -244,14 +246,22 @@ int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots,
         uint64_t deadline = now_ms() + request->budget_ms;
         Endpoint endpoints[ENDPOINTS_MAX];
         size_t n = endpoint_list(endpoints);
-        int r = -ENOENT;
+        int r, result = -ENOENT;
 
-        for (size_t i = 0; i < n && r < 0; i++) {
+        for (size_t i = 0; i < n; i++) {
                 r = converse(&endpoints[i], request, roots, n_roots, deadline);
-                if (r == 0)
+                if (r == 0) {
                         strcpy(ret_socket, endpoints[i].address.sun_path);
+                        return 0;
+                }
+                if (attach_is_absence(result))
+                        result = r;
         }
-        return r;
+        return result;
+}
+
+bool attach_is_absence(int error) {
+        return error == -ENOENT || error == -ECONNREFUSED || error == -ECONNRESET || error == -EPIPE;
 }
 
 int attach_barrier(const char *socket_path, unsigned budget_ms) {

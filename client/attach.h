@@ -67,6 +67,9 @@ void attach_root_close(AttachRoot *root);
 int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots,
                char ret_socket[sizeof(((struct sockaddr_un *)0)->sun_path)]);
 
+/* Nobody listens, or who did is gone: known at once, and another time somebody may. */
+bool attach_is_absence(int error);
+
 /**
  * attach_barrier() - have the daemon take note of all changes that are complete by now
  *

@@ -122,7 +122,8 @@ void root_free_all(ModuleState *state) {
         state->arena = arena_free(state->arena);
 }
 
-/* Ask for roots that are open. A daemon that does not answer makes the state deaf. Return: 0, or -1: no memory. */
+/* Ask for roots that are open. A daemon that fails us makes the state deaf, and so does its absence at start-up.
+ * Return: 0; 1 if no daemon answered; -1: no memory. */
 static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late) {
         AttachRequest request = {
                 .executable = PyBytes_AS_STRING(state->executable),
@@ -130,8 +131,9 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 .late = late,
                 .budget_ms = state->budget_ms,
         };
+        bool answered = false;
         Py_ssize_t length;
-        int r = 0;
+        int r;
 
         request.tag = PyUnicode_AsUTF8AndSize(state->tag, &length);
         if (!request.tag)
@@ -141,21 +143,25 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 Py_BEGIN_ALLOW_THREADS
                 r = attach_run(&request, roots, n, state->socket);
                 Py_END_ALLOW_THREADS
-        }
-        if (r < 0) {
-                state->deaf = true;
-                state_debug(state, "no daemon to attach to: %s", strerror(-r));
-                PyOS_snprintf(state->reason, sizeof(state->reason), "no daemon answered: %s", strerror(-r));
+                answered = r == 0;
+                if (r < 0) {
+                        state->deaf = !state->active || !attach_is_absence(r);
+                        state_debug(state, "no daemon to attach to: %s", strerror(-r));
+                        PyOS_snprintf(state->reason, sizeof(state->reason), "no daemon answered: %s",
+                                      strerror(-r));
+                } else {
+                        state->reason[0] = '\0';
+                }
         }
         for (size_t i = 0; i < n; i++) {
-                if (state->deaf) {
+                if (!answered) {
                         roots[i].state = SHIMPORT__ROOT_STATE__UNKNOWN;
                         PyOS_snprintf(roots[i].reason, sizeof(roots[i].reason), "%s", state->reason);
                 }
                 state_debug(state, "%s: %s%s%s", roots[i].path, roots[i].image.base ? "served" : "stock",
                             roots[i].reason[0] ? ", " : "", roots[i].reason);
         }
-        return 0;
+        return !answered;
 }
 
 /* Asks for up to PACKET_ROOTS_MAX roots that are open, and keeps what comes of it. */
@@ -163,12 +169,12 @@ static int attach_batch(ModuleState *state, AttachRoot *roots, size_t n, bool la
         int r = roots_ask(state, roots, n, late);
 
         for (size_t i = 0; i < n; i++) {
-                if (r == 0)
+                if (r >= 0)
                         r = root_add(state, &roots[i]);
                 else
                         answer_unmap(&roots[i]);
         }
-        return r;
+        return r < 0 ? r : 0;
 }
 
 int root_attach(ModuleState *state, PyObject *paths, bool late) {
@@ -219,12 +225,14 @@ finish:
 
 /* ---- freshness ---- */
 
-/* Ask for a root again: there is a newer image, or another directory at its path. */
+/* Ask for a root again: there is a newer image, or another directory at its path, or there was none.
+ * Return: as roots_ask(). */
 static int root_attach_again(ModuleState *state, Root *root) {
         AttachRoot answer;
-        int r;
+        int r, taken;
 
         root->mapping = mapping_unref(root->mapping);
+        root->state = SHIMPORT__ROOT_STATE__UNKNOWN;
         if (attach_root_open(&answer, root->path) < 0)
                 return 0; /* gone: stock says so */
         root->attaching = true;
@@ -235,44 +243,69 @@ static int root_attach_again(ModuleState *state, Root *root) {
                 answer_unmap(&answer);
                 return -1;
         }
-        return root_take(root, &answer);
+        taken = root_take(root, &answer);
+        return taken < 0 ? taken : r;
 }
 
-static bool root_is_another(const Root *root) {
+/* Has its image no more to say: the daemon that gave it has ended, or another directory is at its path? */
+static bool root_is_lost(const Root *root) {
         struct stat st;
 
-        return stat(root->path, &st) < 0 || st.st_dev != root->dev || st.st_ino != root->ino;
+        return !mapping_is_live(root->mapping) || stat(root->path, &st) < 0 || st.st_dev != root->dev ||
+               st.st_ino != root->ino;
+}
+
+/* Might there be an image by now? What is asked for while running is built when others ask for it, too. */
+static bool root_is_hopeful(const Root *root) {
+        return !root->mapping && root->state != SHIMPORT__ROOT_STATE__REFUSED &&
+               root->state != SHIMPORT__ROOT_STATE__SEEN;
+}
+
+static bool roots_have_images(const ModuleState *state) {
+        for (const Root *root = state->roots; root; root = root->next)
+                if (root->mapping)
+                        return true;
+        return false;
 }
 
 /* One round trip, after which all changes complete by now are in the bits. */
-static int root_barrier(ModuleState *state) {
+static int barrier_pass(ModuleState *state) {
         int r;
 
-        state->doubt = false;
+        if (!roots_have_images(state))
+                return 0;
         Py_BEGIN_ALLOW_THREADS
         r = attach_barrier(state->socket, state->budget_ms);
         Py_END_ALLOW_THREADS
-        for (Root *root = state->roots; root; root = root->next) {
-                if (!root->mapping)
-                        continue;
-                if (r < 0) /* nobody renews the promise */
-                        root->mapping = mapping_unref(root->mapping);
-                else if (root_is_another(root) && root_attach_again(state, root) < 0)
-                        return -1;
-        }
         if (r < 0) {
-                state->deaf = true;
+                state->deaf |= !attach_is_absence(r);
                 state_debug(state, "no answer to a barrier: %s", strerror(-r));
         }
-        return 0;
+        return r;
+}
+
+static int root_barrier(ModuleState *state) {
+        uint64_t doubts = state->doubts;
+        int passed = barrier_pass(state), r = 0;
+
+        for (Root *root = state->roots; root && r == 0; root = root->next) {
+                if (passed < 0) /* nobody renews the promise */
+                        root->mapping = mapping_unref(root->mapping);
+                else if (!root->attaching && !state->deaf &&
+                         (root->mapping ? root_is_lost(root) : root_is_hopeful(root)))
+                        r = root_attach_again(state, root);
+        }
+        if (r >= 0 && state->settled < doubts) /* another thread's doubt may have come since */
+                state->settled = doubts;
+        return r < 0 ? r : 0;
 }
 
 void root_doubt(ModuleState *state) {
-        state->doubt = true;
+        state->doubts++;
 }
 
 Mapping *root_current(ModuleState *state, Root *root) {
-        if (state->doubt && root_barrier(state) < 0)
+        if (state->settled != state->doubts && root_barrier(state) < 0)
                 return NULL;
         if (!root->mapping || root->attaching)
                 return NULL;

@@ -58,7 +58,8 @@ Root *root_find(ModuleState *state, const char *path, size_t length, uint32_t *r
  */
 Mapping *root_current(ModuleState *state, Root *root);
 
-/* importlib.invalidate_caches() was called: before the next answer the daemon shall have seen all changes. */
+/* importlib.invalidate_caches() was called: before the next answer the daemon shall have seen all changes. Then
+ * it is also asked for the roots that have no image. */
 void root_doubt(ModuleState *state);
 
 /* Whether this very path was asked for. */

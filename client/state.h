@@ -87,8 +87,8 @@ typedef struct ModuleState {
         pid_t pid; /* of the activation: a forked child does not report what its parent will */
 
         bool active;
-        bool deaf;  /* the daemon failed us once: not asked again by this process */
-        bool doubt; /* a barrier is due before the next answer */
+        bool deaf; /* a daemon failed us once, and not by being absent: not asked again by this process */
+        uint64_t doubts, settled; /* if they differ a barrier is due before the next answer */
         char reason[200];
         Root *roots;  /* those asked for, by whatever outcome */
         Arena *arena; /* of thawed code; NULL until there is some */

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import signal
 import time
 
 import harness
@@ -32,6 +33,109 @@ def test_a_directory_above_that_is_moved_is_seen_within_100_ms(make_site, tmp_pa
     (tmp_path / "aside" / "between").rename(above / "between")
     time.sleep(0.1)
     assert running.value() == "here"
+
+
+# -- images that go and come back --
+
+
+def test_a_root_that_comes_back_is_served_again_after_the_barrier(site, tmp_path):
+    running = site.start()
+    assert running.value() == 0
+    site.root.rename(tmp_path / "aside")
+    assert running.value(before=BARRIER) == ["ModuleNotFoundError", "No module named 'module'"]
+    assert running.root(site.root)["state"] == "unknown"
+    harness.wait_until(lambda: site.image() is None, "the image to be withdrawn")
+    (tmp_path / "aside").rename(site.root)
+    site.warm()
+    before = running.root(site.root)["served"]
+    assert running.value(before=BARRIER) == 0
+    assert running.root(site.root)["state"] == "served"
+    assert running.root(site.root)["served"] == before + 1
+
+
+def test_a_daemon_that_comes_back_serves_who_ran_on(site):
+    running = site.start()
+    assert running.value() == 0
+    site.daemon.kill()
+    site.write("module.py", "alone")
+    for _ in range(3):  # nobody answers, and that is no reason to give up
+        assert running.value(before=BARRIER) == "alone"
+    site.daemon.start()
+    site.warm()
+    before = running.root(site.root)["served"]
+    assert running.value(before=BARRIER) == "alone"
+    assert running.root(site.root)["served"] == before + 1
+    site.write("module.py", "together")
+    assert running.value(before=BARRIER) == "together"
+
+
+def test_a_daemon_that_was_replaced_between_two_barriers(site):
+    running = site.start()
+    assert running.value() == 0
+    site.daemon.kill()
+    site.daemon.start()
+    site.warm()
+    before = running.root(site.root)["served"]
+    assert running.value(before=BARRIER) == 0
+    assert running.root(site.root)["served"] == before + 1
+
+
+def test_a_root_whose_image_was_dropped_is_served_again_after_the_barrier(site):
+    running = site.start()
+    assert running.value() == 0
+    site.daemon.ctl("drop", check=True)
+    assert running.value() == 0
+    site.warm()
+    before = running.root(site.root)["served"]
+    assert running.value(before=BARRIER) == 0
+    assert running.root(site.root)["served"] == before + 1
+
+
+def test_a_hung_daemon_is_asked_once_only(site):
+    site.env["SHIMPORT_BUDGET_MS"] = "700"
+    running = site.start()
+    assert running.value() == 0
+    os.kill(site.daemon.pid, signal.SIGSTOP)
+    try:
+        site.write("module.py", "unheard")
+        began = time.monotonic()
+        assert running.value(before=BARRIER) == "unheard"
+        assert time.monotonic() - began > 0.6
+        began = time.monotonic()
+        for _ in range(3):
+            assert running.value(before=BARRIER) == "unheard"
+        assert time.monotonic() - began < 0.6
+    finally:
+        os.kill(site.daemon.pid, signal.SIGCONT)
+
+
+def test_no_thread_overtakes_the_barrier_of_another(site):
+    """The import system's lock would hide it: the finder is asked directly."""
+    running = site.start()
+    assert running.value() == 0
+    code = """
+import importlib, sys, threading
+from importlib.machinery import PathFinder
+found = []
+def look():
+    found.append(PathFinder.find_spec("module").loader.get_code("module").co_consts[0])
+PathFinder.find_spec("module")
+importlib.invalidate_caches()
+threads = [threading.Thread(target=look) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+answer = found
+"""
+    os.kill(site.daemon.pid, signal.SIGSTOP)
+    try:
+        site.write("module.py", "changed")
+        running.ask(code)
+        time.sleep(0.5)
+    finally:
+        os.kill(site.daemon.pid, signal.SIGCONT)
+    assert running.answer() == ["changed"] * 4
 
 
 # -- builders that nobody waits for any more --
