@@ -303,6 +303,7 @@ void attach_report(const char *socket_path, const AttachReport *report) {
         body.served = report->served;
         body.fallback = report->fallback;
         body.stale = report->stale;
+        body.outdated = report->outdated;
         message.protocol = SHIMPORT_PROTOCOL;
         message.body_case = SHIMPORT__REQUEST__BODY_REPORT;
         message.report = &body;

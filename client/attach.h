@@ -79,9 +79,10 @@ int attach_barrier(const char *socket_path, unsigned budget_ms);
 
 typedef struct AttachReport {
         uint64_t served, fallback, stale;
+        uint64_t outdated; /* generation of an image, or 0 */
 } AttachReport;
 
-/* Tell the daemon at the end how it went: one packet, no waiting, no answer, no matter if it is lost. */
+/* Tell the daemon how it went: one packet, no waiting, no answer, no matter if it is lost. */
 void attach_report(const char *socket_path, const AttachReport *report);
 
 #endif

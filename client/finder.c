@@ -168,7 +168,7 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
                 goto stale;
         if ((directory->flags & IMAGE_DIRECTORY_VALIDATE) &&
             (!directory_is_valid(place, directory) || place->mapping != mapping))
-                goto stale;
+                goto outdated;
         number = image_find(image, place->number, tail, length);
         if (number == IMAGE_NONE) {
                 if (directory->flags & IMAGE_DIRECTORY_COMPLETE)
@@ -182,12 +182,15 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
                 goto stock;
         if ((entry->flags & IMAGE_ENTRY_VALIDATE) &&
             (!entry_is_valid(place, entry) || place->mapping != mapping))
-                goto stale;
+                goto outdated;
         spec = entry_spec(state, place, entry, number, name);
         if (spec || (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)))
                 return spec;
         PyErr_Clear();
         goto stock;
+outdated:
+        if (place->mapping == mapping)
+                root_outdated(state, mapping);
 stale:
         state->counters.stale++;
 stock:

@@ -54,6 +54,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
             (name != fullname && PyUnicode_Compare(name, fullname) != 0))
                 goto stock;
         if (!loader_is_valid(place, path)) {
+                root_outdated(state, place->mapping);
                 state->counters.stale++;
                 goto stock;
         }

@@ -385,7 +385,11 @@ static int module_clear(PyObject *module) {
 
 static void module_free(void *module) {
         ModuleState *state = PyModule_GetState(module);
-        AttachReport report = { state->counters.served, state->counters.fallback, state->counters.stale };
+        AttachReport report = {
+                .served = state->counters.served,
+                .fallback = state->counters.fallback,
+                .stale = state->counters.stale,
+        };
 
         if (state->socket[0] && !state->deaf && state->pid == getpid())
                 attach_report(state->socket, &report);

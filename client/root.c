@@ -304,6 +304,15 @@ void root_doubt(ModuleState *state) {
         state->doubts++;
 }
 
+void root_outdated(ModuleState *state, Mapping *mapping) {
+        AttachReport report = { .outdated = mapping->image.header->generation };
+
+        if (mapping->told_outdated)
+                return;
+        mapping->told_outdated = true;
+        attach_report(state->socket, &report);
+}
+
 Mapping *root_current(ModuleState *state, Root *root) {
         if (state->settled != state->doubts && root_barrier(state) < 0)
                 return NULL;

@@ -62,6 +62,9 @@ Mapping *root_current(ModuleState *state, Root *root);
  * it is also asked for the roots that have no image. */
 void root_doubt(ModuleState *state);
 
+/* Something that is validated by stat has changed: nobody but us could tell the daemon. */
+void root_outdated(ModuleState *state, Mapping *mapping);
+
 /* Whether this very path was asked for. */
 bool root_known(const ModuleState *state, const char *path, size_t length);
 

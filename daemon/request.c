@@ -186,6 +186,8 @@ static void request_report(Request *request) {
         request->daemon->served += report->served;
         request->daemon->fallback += report->fallback;
         request->daemon->stale += report->stale;
+        if (report->outdated)
+                store_outdated(request->daemon->store, report->outdated);
 }
 
 static int warm_root(Request *request, Warm *warm, size_t i) {

@@ -23,6 +23,11 @@
  * coarsest time stamp that a file system has. */
 #define AGAIN_PAUSE_MS 3000
 
+/* A process that finds something changed by stat makes us build again. Where that does not help, because the builder
+ * sees other files than the process does, or because the process lies, the pause is doubled. */
+#define OUTDATED_DOUBLINGS_MAX 3
+#define OUTDATED_FORGOTTEN_MS 60000
+
 /* Likewise for builds that fail. */
 #define FAILED_PAUSE_MS 10000
 #define FAILED_DOUBLINGS_MAX 8
@@ -86,6 +91,7 @@ static void root_enter(Root *root, RootState state) {
                                 now + root_pause(FAILED_PAUSE_MS, root->failures - 1, FAILED_DOUBLINGS_MAX);
                 else
                         root->due = now + root_pause(STALE_PAUSE_MS, root->restless, STALE_DOUBLINGS_MAX);
+                root->patient = false;
                 store_schedule(root->store, root);
                 break;
         case ROOT_FAILED:
@@ -108,13 +114,33 @@ __attribute__((format(printf, 2, 3))) static void root_fail(Root *root, const ch
         root_settle(root, false);
 }
 
+/* STALE by what is validated by stat: processes do without it, and nothing is gained by building too soon. */
+static void root_enter_stale_patiently(Root *root, uint64_t pause) {
+        root_enter(root, ROOT_STALE);
+        root->due = store_now(root->store) + pause;
+        root->patient = true;
+}
+
+void root_outdated(Root *root) {
+        uint64_t now = store_now(root->store);
+
+        if (root->state != ROOT_SERVED)
+                return;
+        if (now - root->outdated_at > OUTDATED_FORGOTTEN_MS)
+                root->outdated = 0;
+        root->outdated_at = now;
+        snprintf(root->reason, sizeof(root->reason), "a process found a change by stat");
+        root_enter_stale_patiently(root,
+                                   root_pause(AGAIN_PAUSE_MS, root->outdated++, OUTDATED_DOUBLINGS_MAX));
+}
+
 static void on_watched(WatchSet *set, const WatchEvent *event) {
         Root *root = list_entry(set, Root, watched);
 
         if (!root_is_served(root)) /* an overflow is told to all */
                 return;
         change_mark(event, &root->image.image, &root->image.state);
-        if (root->state != ROOT_SERVED)
+        if (root->state != ROOT_SERVED && !(root->state == ROOT_STALE && root->patient))
                 return;
         change_describe(event, root->reason, sizeof(root->reason));
         root_enter(root, ROOT_STALE);
@@ -376,8 +402,7 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
         if (outcome->again) {
                 snprintf(root->reason, sizeof(root->reason),
                          "changed a moment ago, and is validated by stat");
-                root_enter(root, ROOT_STALE);
-                root->due = store_now(store) + AGAIN_PAUSE_MS;
+                root_enter_stale_patiently(root, AGAIN_PAUSE_MS);
         } else if (change_log_is_empty(&root->changes)) {
                 root_enter(root, ROOT_SERVED);
         } else {

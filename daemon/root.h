@@ -103,8 +103,10 @@ struct Root {
         uint32_t declined;
         char validated[128]; /* why some of its directories are validated by stat, or "" */
 
-        unsigned restless, failures; /* in a row */
-        uint64_t due;                /* STALE, FAILED: when to build again, loop's milliseconds */
+        unsigned restless, failures, outdated; /* in a row */
+        uint64_t outdated_at;                  /* loop's milliseconds */
+        uint64_t due;                          /* STALE, FAILED: when to build again, loop's milliseconds */
+        bool patient; /* STALE, and a change that the watch sees need not wait so long */
 };
 
 /* Return: 0 or -ENOMEM. */
@@ -126,6 +128,9 @@ bool root_executable_is(const Root *root, const void *executable, size_t size);
  * Return: 0, or QUEUE_E_FULL, and then the state has not changed.
  */
 int root_build_consume(Root *root, int fd);
+
+/* A process found by stat that something has changed: build again, unless that is due anyway. */
+void root_outdated(Root *root);
 
 /* Open the directory again at its path. Return: a descriptor, or -ESTALE if another directory is there now, or
  * a negative errno. */

@@ -136,6 +136,17 @@ Root *store_find(Store *store, const RootKey *key) {
         return found ? *found : NULL;
 }
 
+void store_outdated(Store *store, uint64_t generation) {
+        list_for_each(link, &store->roots) {
+                Root *root = list_entry(link, Root, link);
+
+                if (root->generation == generation) {
+                        root_outdated(root);
+                        return;
+                }
+        }
+}
+
 static void store_remove(Store *store, Root *root) {
         tdelete(root, &store->tree, root_compare);
         list_unlink(&root->link);

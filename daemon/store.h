@@ -66,6 +66,9 @@ Store *store_free(Store *store);
  */
 int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answer);
 
+/* A process found something changed in the image of this generation, which the watch cannot see. */
+void store_outdated(Store *store, uint64_t generation);
+
 /* The record of a root, or NULL. */
 Root *store_find(Store *store, const RootKey *key);
 

@@ -6,9 +6,104 @@ import pathlib
 import signal
 import time
 
+import pytest
+
 import harness
 
 BARRIER = "import importlib; importlib.invalidate_caches()"
+OLD = 1e9  # what changed a moment ago is not validated by stat, but left to stock
+
+
+def age(*paths):
+    for path in paths:
+        os.utime(path, (OLD, OLD))
+
+
+def grow_old(path, value):
+    """Write what a process that looks at it by stat believes at once."""
+    path.write_text(f"value = {value!r}\n")
+    age(path)
+    return path
+
+
+# -- what only stat can tell --
+
+
+def by_configuration(make_site, directory):
+    site = make_site("[daemon]\nValidate=stat\n")
+    return site, grow_old(site.root / "module.py", "before")
+
+
+def beyond_the_limit(make_site, directory):
+    site = make_site("[daemon]\nWatchLimit=1\n")
+    package = site.root / "package"
+    package.mkdir()
+    grow_old(package / "__init__.py", "")
+    module = grow_old(package / "module.py", "before")
+    age(package)
+    return site, module
+
+
+def behind_a_link(make_site, directory):
+    site = make_site()
+    target = grow_old(directory / "target.py", "before")
+    (site.root / "module.py").symlink_to(target)
+    return site, target
+
+
+def by_another_name(make_site, directory):
+    site = make_site()
+    other = grow_old(directory / "other.py", "before")
+    os.link(other, site.root / "module.py")
+    return site, other
+
+
+@pytest.mark.parametrize("make", [by_configuration, beyond_the_limit, behind_a_link, by_another_name])
+def test_a_change_that_only_a_process_can_find_leads_to_another_image(make_site, tmp_path, make):
+    with harness.public_directory() as directory:
+        site, module = make(make_site, directory)
+        name = "package.module" if (site.root / "package").exists() else "module"
+        (site.root / "quiet.py").write_text("")
+        age(site.root / "quiet.py", site.root)
+        site.warm()
+        code = f"import {name}"
+        everything = site.served(code)
+        assert everything == len(name.split("."))
+        generation = site.settle()["generation"]
+        for value in ("first", "second"):
+            previous, size = generation, module.stat().st_size
+            module.write_text(f"value = {value!r}\n")
+            os.utime(module, (OLD + size, OLD + size))
+            assert site.value(name) == value  # and the process tells the daemon
+            generation = harness.wait_until(
+                lambda: (image := site.settle())["generation"] > previous and image["generation"], "another image"
+            )
+            assert site.served(code) == everything
+        time.sleep(1)
+        assert site.settle()["generation"] == generation  # and that was that
+
+
+def test_a_name_that_appears_where_nobody_watches_leads_to_another_image(make_site):
+    site, _ = by_configuration(make_site, None)
+    age(site.root)
+    site.warm()
+    assert site.served("import module") == 1
+    grow_old(site.root / "new.py", "new")
+    os.utime(site.root, (OLD + 1, OLD + 1))
+    assert site.value("new") == "new"
+    harness.wait_until(lambda: site.served("import module, new") == 2, "the new module to be served")
+
+
+def test_a_change_that_is_watched_does_not_wait_for_one_that_is_not(make_site, tmp_path):
+    site, other = by_another_name(make_site, tmp_path)
+    site.write("watched.py", 0)
+    site.warm()
+    site.settle()
+    other.write_text("value = 'changed'\n")
+    assert site.value() == "changed"  # and in three seconds an image is built
+    image = harness.wait_until(lambda: (image := site.image())["state"] == "stale" and image, "the change to be told")
+    site.write("watched.py", 1)
+    harness.wait_until(lambda: site.image()["generation"] > image["generation"], "another image", 1)
 
 
 # -- directories above a root --
