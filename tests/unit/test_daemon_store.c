@@ -246,6 +246,14 @@ static void fails(Fixture *fixture, const char *expected) {
         assert_int_equal(watch_count(fixture->watch), 0);
 }
 
+static unsigned directories_above(const Root *root) {
+        unsigned n = 0;
+
+        for (const char *at = root->key.path; *at; at++)
+                n += *at == '/';
+        return n;
+}
+
 static void a_root_is_built_when_asked_for_and_then_served(void **state) {
         Fixture *fixture = *state;
         StoreAnswer answer = ask(fixture);
@@ -261,7 +269,7 @@ static void a_root_is_built_when_asked_for_and_then_served(void **state) {
         assert_int_equal(st.st_size, root_size(answer.root));
         assert_int_equal(store_status(fixture->store)->memory, st.st_size);
         assert_int_equal(store_status(fixture->store)->builds, 1);
-        assert_int_equal(watch_count(fixture->watch), 1);
+        assert_int_equal(watch_count(fixture->watch), 1 + directories_above(answer.root));
 }
 
 static void a_root_that_is_asked_for_late_is_built_when_asked_for_again(void **state) {
@@ -307,6 +315,22 @@ static void a_change_marks_the_image_until_another_takes_its_place(void **state)
         assert_int_equal(store_status(fixture->store)->memory, root_size(root));
         assert_true(staleness_is_superseded(&old));
         assert_false(staleness_is_vouched(&old));
+}
+
+static void what_a_process_finds_changed_is_built_again_but_not_at_once(void **state) {
+        Fixture *fixture = *state;
+        Root *root = served(fixture, "root");
+        uint64_t generation = root->generation;
+
+        store_outdated(fixture->store, generation + 1);
+        assert_int_equal(root->state, ROOT_SERVED);
+        store_outdated(fixture->store, generation);
+        assert_int_equal(root->state, ROOT_STALE);
+        assert_true(root->due > store_now(fixture->store) + 2000);
+        /* what the watch sees does not wait for that */
+        scratch_write(&fixture->scratch, "root/seen.py", "");
+        turn_until(&fixture->loop, root->generation > generation && root->state == ROOT_SERVED);
+        assert_true(store_now(fixture->store) < root->outdated_at + 2000);
 }
 
 static void a_rebuild_that_fails_leaves_the_old_image(void **state) {
@@ -560,6 +584,7 @@ int main(int argc, char **argv) {
                 TEST(a_root_is_built_when_asked_for_and_then_served),
                 TEST(a_root_that_is_asked_for_late_is_built_when_asked_for_again),
                 TEST(a_change_marks_the_image_until_another_takes_its_place),
+                TEST(what_a_process_finds_changed_is_built_again_but_not_at_once),
                 TEST(a_rebuild_that_fails_leaves_the_old_image),
                 TEST(a_root_that_goes_disowns_its_image),
                 TEST(a_change_during_the_build_is_stale_in_what_comes_of_it),
