@@ -163,7 +163,8 @@ static void on_connection(uv_poll_t *poll, int status, int events) {
                 if (fd == -EAGAIN)
                         return;
                 if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
-                        log_peer("no connections for %d ms: %s", PAUSE_MS, strerror(-fd));
+                        log_peer(&(LogAbout){ .uid = geteuid() }, "no connections for %d ms: %s", PAUSE_MS,
+                                 strerror(-fd));
                         uv_poll_stop(&listener->poll);
                         uv_timer_start(&listener->pause, on_pause_over, PAUSE_MS, 0);
                         return;

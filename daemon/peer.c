@@ -35,6 +35,7 @@ struct Peers {
         List peers;
         size_t count, max, max_per_user;
         Users users;
+        Refusals refusals;
         Packet packet; /* the request at hand */
         uint8_t answer[PACKET_SIZE_MAX];
 };
@@ -166,6 +167,14 @@ static void peer_rest(Peer *peer) {
                 peer_enter(peer, peer->work ? PEER_WORKING : PEER_LISTENING);
 }
 
+static void tell_refusal(Peers *peers, const struct ucred *credentials, const char *what, const char *why) {
+        LogAbout about = { .has_uid = true, .uid = credentials->uid, .pid = credentials->pid, .reason = why };
+
+        refusals_add(&peers->refusals, credentials->uid, credentials->pid, why);
+        log_peer(&about, "process %d of user %u %s: %s", (int)credentials->pid, (unsigned)credentials->uid,
+                 what, why);
+}
+
 void peer_drop(Peer *peer, const char *format, ...) {
         char text[256];
         va_list arguments;
@@ -175,8 +184,7 @@ void peer_drop(Peer *peer, const char *format, ...) {
         va_start(arguments, format);
         vsnprintf(text, sizeof(text), format, arguments);
         va_end(arguments);
-        log_peer("process %d of user %u dropped: %s", (int)peer->credentials.pid,
-                 (unsigned)peer->credentials.uid, text);
+        tell_refusal(peer->peers, &peer->credentials, "dropped", text);
         peer_enter(peer, PEER_CLOSING);
 }
 
@@ -287,14 +295,14 @@ size_t peers_count(const Peers *peers) {
         return peers->count;
 }
 
+const Refusals *peers_refusals(const Peers *peers) {
+        return &peers->refusals;
+}
+
 void peers_close(Peers *peers) {
         list_for_each(link, &peers->peers) {
                 peer_enter(list_entry(link, Peer, link), PEER_CLOSING);
         }
-}
-
-static void log_refused(const struct ucred *credentials, const char *why) {
-        log_peer("process %d of user %u refused: %s", (int)credentials->pid, (unsigned)credentials->uid, why);
 }
 
 /* Say no to a connection that never becomes a peer. */
@@ -308,7 +316,7 @@ static void refuse_connection(Peers *peers, int fd, const struct ucred *credenti
         reply.error = &body;
         if (message_encode(&reply.base, peers->answer, sizeof(peers->answer), &size) == 0)
                 (void)packet_send(fd, peers->answer, size, NULL, 0);
-        log_refused(credentials, why);
+        tell_refusal(peers, credentials, "refused", why);
 }
 
 static int peer_new_consume(Peers *peers, int fd_, const struct ucred *credentials, Peer **ret_peer) {
@@ -361,7 +369,7 @@ void peers_add_consume(Peers *peers, int fd_) {
         }
         r = peer_new_consume(peers, steal_fd(&fd), &credentials, &peer);
         if (r < 0)
-                log_refused(&credentials, strerror(-r));
+                tell_refusal(peers, &credentials, "refused", strerror(-r));
         if (r != 0)
                 return;
         peer_rest(peer);
@@ -430,7 +438,7 @@ void peer_error(Peer *peer, const char *text) {
 void peer_refuse(Peer *peer, const char *text) {
         if (peer->state == PEER_CLOSING)
                 return;
-        log_refused(&peer->credentials, text);
+        tell_refusal(peer->peers, &peer->credentials, "refused", text);
         peer->last = true;
         peer_error(peer, text);
 }

@@ -24,6 +24,7 @@
 
 #include "list.h"
 #include "packet.h"
+#include "refusal.h"
 #include "shimport.pb-c.h"
 #include "user.h"
 
@@ -46,6 +47,7 @@ Peers *peers_free(Peers *peers);
 
 void peers_set_limits(Peers *peers, size_t all, size_t per_user);
 size_t peers_count(const Peers *peers);
+const Refusals *peers_refusals(const Peers *peers);
 
 /* Close all; `empty` comes when they have gone, if there were any. */
 void peers_close(Peers *peers);
