@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "image_file.h"
+#include "linger.h"
 #include "memfd.h"
 #include "util.h"
 
@@ -25,7 +26,15 @@ int image_file_vouch(ImageFile *file) {
 
         r = staleness_new(header->generation, header->directory_count, header->entry_count, &file->state_fd,
                           &file->state);
-        return r < 0 ? r : staleness_vouch(&file->state);
+        if (r < 0)
+                return r;
+        r = linger_open(file->state_fd);
+        file->handed_fd = r < 0 ? -1 : r;
+        return staleness_vouch(&file->state);
+}
+
+bool image_file_is_mapped(ImageFile *file) {
+        return linger_probe_consume(steal_fd(&file->handed_fd), &file->handed_fd);
 }
 
 void image_file_done(ImageFile *file) {
@@ -35,6 +44,7 @@ void image_file_done(ImageFile *file) {
         }
         staleness_done(&file->state);
         fd_close(file->state_fd);
+        fd_close(file->handed_fd);
         if (file->image.base)
                 munmap((void *)file->image.base, file->image.size);
         fd_close(file->fd);
@@ -43,7 +53,7 @@ void image_file_done(ImageFile *file) {
 
 int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *ret_file,
                             const char **ret_reason) {
-        _cleanup_(image_file_done) ImageFile file = { .fd = fd_, .state_fd = -1 };
+        _cleanup_(image_file_done) ImageFile file = { .fd = fd_, .state_fd = -1, .handed_fd = -1 };
         MemfdInfo info;
         const void *base;
         int r;

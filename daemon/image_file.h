@@ -7,7 +7,8 @@
  * read the header, what was left out, and what `explain` asks for. Its content is a builder's word: looked at
  * through the checked reader, and trusted for nothing but what the processes check themselves.
  *
- * Beside it stands its state, which the daemon makes, and vouches for as long as the image is handed out.
+ * Beside it stands its state, which the daemon makes, and vouches for as long as the image is handed out. What
+ * processes get of it is another open of the same file, for reading alone: see linger.h.
  */
 
 #include <stdbool.h>
@@ -20,11 +21,12 @@ typedef struct ImageFile {
         int fd; /* -1: none */
         uid_t owner;
         Image image;
-        int state_fd; /* -1: it has no state yet */
+        int state_fd;  /* -1: it has no state yet */
+        int handed_fd; /* the state as processes get it; -1: not to be told from ours */
         Staleness state;
 } ImageFile;
 
-#define IMAGE_FILE_NONE ((ImageFile){ .fd = -1, .state_fd = -1 })
+#define IMAGE_FILE_NONE ((ImageFile){ .fd = -1, .state_fd = -1, .handed_fd = -1 })
 
 /* What an image must be to be taken. */
 typedef struct ImageExpected {
@@ -52,6 +54,14 @@ int image_file_open_consume(int fd, const ImageExpected *expected, ImageFile *re
 
 /* Make its state, with nothing stale, and vouch for it. Return: 0 or a negative errno. */
 int image_file_vouch(ImageFile *file);
+
+/* The state, to hand out. */
+static inline int image_file_state(const ImageFile *file) {
+        return file->handed_fd >= 0 ? file->handed_fd : file->state_fd;
+}
+
+/* Does a process have it mapped? False as well if it cannot be told. */
+bool image_file_is_mapped(ImageFile *file);
 
 /* Let go of it: whoever has it mapped learns that it is superseded, and that nobody keeps its state. */
 void image_file_done(ImageFile *file);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <string.h>
+
 #include "latency.h"
 
 #define STEP_BITS 3
@@ -26,9 +28,25 @@ static uint64_t bucket_top(unsigned bucket) {
         return ((uint64_t)(STEPS + bucket % STEPS + 1) << exponent) - 1;
 }
 
-void latency_add(Latency *latency, uint64_t microseconds) {
+void latency_add(Latency *latency, uint64_t microseconds, uint64_t second) {
+        if (second - latency->second >= LATENCY_SECONDS) {
+                memset(latency->seconds, 0, sizeof(latency->seconds));
+                latency->second = second;
+        }
+        while (latency->second < second)
+                latency->seconds[++latency->second % LATENCY_SECONDS] = 0;
+        latency->seconds[second % LATENCY_SECONDS]++;
         latency->count++;
+        latency->sum += microseconds;
         latency->buckets[bucket_of(microseconds)]++;
+}
+
+uint64_t latency_recent(const Latency *latency, uint64_t second) {
+        uint64_t recent = 0;
+
+        for (uint64_t ago = second - latency->second; ago < LATENCY_SECONDS && ago <= second; ago++)
+                recent += latency->seconds[(second - ago) % LATENCY_SECONDS];
+        return recent;
 }
 
 uint64_t latency_quantile(const Latency *latency, unsigned percent) {

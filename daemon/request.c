@@ -158,7 +158,7 @@ static void request_attach(Request *request) {
                         list[i]->generation = answer.root->generation;
                         list[i]->has_image = list[i]->has_state = true;
                         fds[n_fds++] = answer.root->image.fd;
-                        fds[n_fds++] = answer.root->image.state_fd;
+                        fds[n_fds++] = image_file_state(&answer.root->image);
                 } else {
                         list[i]->state = (Shimport__RootState)answer.state;
                         list[i]->reason = message_text(answer.reason);
@@ -342,7 +342,8 @@ static void request_drop(Request *request) {
                 refuse_not_allowed(request);
                 return;
         }
-        log_notice("every image is dropped, as user %u asked", (unsigned)peer_uid(request->peer));
+        log_about(&(LogAbout){ .has_uid = true, .uid = peer_uid(request->peer) }, LOG_LEVEL_NOTICE,
+                  "every image is dropped, as user %u asked", (unsigned)peer_uid(request->peer));
         store_drop(request->daemon->store);
         peer_done(request->peer, NULL);
 }
@@ -367,7 +368,7 @@ void request_handle(Daemon *daemon, Peer *peer, Packet *packet) {
         switch (request.message->body_case) {
         case SHIMPORT__REQUEST__BODY_ATTACH:
                 request_attach(&request);
-                latency_add(&daemon->attaching, now_us() - began);
+                latency_add(&daemon->attaching, now_us() - began, began / 1000000);
                 break;
         case SHIMPORT__REQUEST__BODY_BARRIER:
                 request_barrier(&request);

@@ -100,13 +100,27 @@ static void root_enter(Root *root, RootState state) {
         }
 }
 
+/* Whoever may write to it can make it fail. */
+static LogAbout root_about(const Root *root) {
+        return (LogAbout){
+                .root = root_path(root),
+                .interpreter = root->executable,
+                .image = root->generation,
+                .has_uid = true,
+                .uid = root->owner,
+        };
+}
+
 __attribute__((format(printf, 2, 3))) static void root_fail(Root *root, const char *format, ...) {
+        LogAbout about = root_about(root);
         va_list arguments;
 
         va_start(arguments, format);
         vsnprintf(root->reason, sizeof(root->reason), format, arguments);
         va_end(arguments);
-        log_peer("%s: not built: %s", root_path(root), root->reason); /* peers can ask for what must fail */
+        about.reason = root->reason;
+        log_peer(&about, "%s: not built: %s", root_path(root),
+                 root->reason); /* who asks for what must fail */
         store_count_build(root->store, root, false);
         watch_set_clear(&root->watching);
         root->failures++;
@@ -252,6 +266,37 @@ int root_build_consume(Root *root, int fd_) {
         return 0;
 }
 
+void root_evict(Root *root) {
+        LogAbout about = root_about(root);
+
+        snprintf(root->reason, sizeof(root->reason),
+                 "withdrawn: it gave way to others, as MemoryMax= is %llu",
+                 (unsigned long long)store_config(root->store)->memory_max);
+        log_about(&about, LOG_LEVEL_WARNING, "%s: %s", root_path(root), root->reason);
+        queue_remove(store_queue(root->store), &root->ticket);
+        if (root->builder)
+                builder_abandon(steal_pointer(&root->builder));
+        root->fd = fd_close(root->fd);
+        watch_set_clear(&root->watching);
+        watch_set_clear(&root->watched);
+        change_log_clear(&root->changes);
+        store_withdraw(root->store, &root->image);
+        root_enter(root, ROOT_FAILED);
+        root->due = store_now(root->store);
+        if (root->evictions++)
+                root->due += root_pause(FAILED_PAUSE_MS, root->evictions - 2, FAILED_DOUBLINGS_MAX);
+        root_settle(root, false);
+}
+
+void root_retry(Root *root) {
+        if (!root->roomless)
+                return;
+        root->roomless = false;
+        root->due = store_now(root->store);
+        if (root->state == ROOT_STALE)
+                store_schedule(root->store, root);
+}
+
 int root_reopen(const Root *root) {
         _cleanup_close_ int fd = -1;
         struct stat st;
@@ -380,6 +425,7 @@ static void on_progress(void *userdata, uint32_t done, uint32_t total) {
 static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outcome) {
         Store *store = root->store;
         ImageFile old = root->image;
+        LogAbout about;
 
         if (root->builds_whole)
                 root->texts_when_whole = file->image.header->texts.size;
@@ -390,15 +436,17 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
         store_account(store, &root->image);
         store_withdraw(store, &old);
         root->failures = 0;
+        root->roomless = false;
         root->declined = outcome->declined;
         memcpy(root->validated, root->unwatched, sizeof(root->validated));
         root->generation = root->build_generation;
         root->built_ms = store_now(store) - root->build_started;
         root->built_at = (uint64_t)time(NULL);
         store_count_build(store, root, true);
-        log_info("%s: built for %s: %u modules, %llu bytes, %llu ms", root_path(root), root->executable,
-                 root->image.image.header->module_count, (unsigned long long)root_size(root),
-                 (unsigned long long)root->built_ms);
+        about = root_about(root);
+        log_about(&about, LOG_LEVEL_INFO, "%s: built for %s: %u modules, %llu bytes, %llu ms",
+                  root_path(root), root->executable, root->image.image.header->module_count,
+                  (unsigned long long)root_size(root), (unsigned long long)root->built_ms);
         if (outcome->again) {
                 snprintf(root->reason, sizeof(root->reason),
                          "changed a moment ago, and is validated by stat");
@@ -411,7 +459,6 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
                 root_enter(root, ROOT_STALE);
         }
         root_settle(root, true);
-        store_make_room(store, root);
 }
 
 static void on_end(void *userdata, BuilderOutcome *outcome) {
@@ -445,6 +492,12 @@ static void on_end(void *userdata, BuilderOutcome *outcome) {
         if (file.image.size > memory_max) {
                 root_fail(root, "the image of %zu bytes is larger than MemoryMax= of %llu", file.image.size,
                           (unsigned long long)memory_max);
+                return;
+        }
+        if (!store_make_room(root->store, root, file.image.size)) {
+                root->roomless = true;
+                root_fail(root, "no room for %zu bytes: %s", file.image.size,
+                          store_status(root->store)->full_reason);
                 return;
         }
         r = image_file_vouch(&file);

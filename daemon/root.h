@@ -105,6 +105,8 @@ struct Root {
 
         unsigned restless, failures, outdated; /* in a row */
         uint64_t outdated_at;                  /* loop's milliseconds */
+        unsigned evictions;                    /* so often it has given way to others */
+        bool roomless;                         /* FAILED, STALE: there was no room for its image */
         uint64_t due;                          /* STALE, FAILED: when to build again, loop's milliseconds */
         bool patient; /* STALE, and a change that the watch sees need not wait so long */
 };
@@ -131,6 +133,13 @@ int root_build_consume(Root *root, int fd);
 
 /* A process found by stat that something has changed: build again, unless that is due anyway. */
 void root_outdated(Root *root);
+
+/* Let go of its image, so that there is room for others: it is built again when it is asked for, and the more often
+ * that has happened, the later. */
+void root_evict(Root *root);
+
+/* There is room again. */
+void root_retry(Root *root);
 
 /* Open the directory again at its path. Return: a descriptor, or -ESTALE if another directory is there now, or
  * a negative errno. */

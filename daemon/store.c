@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "linger.h"
 #include "log.h"
 #include "store.h"
 #include "util.h"
@@ -14,9 +15,14 @@
 /* A root that is due while the queue is full. */
 #define QUEUE_FULL_PAUSE_MS 1000
 
+/* How often to look whether what lingers has gone. Whoever wants to know looks at once. */
+#define SWEEP_MS 60000
+
 struct Store {
         uv_loop_t *loop;
         uv_timer_t timer; /* until the next stale root is due */
+        uv_timer_t sweep; /* runs while something lingers, or there is no room */
+        unsigned open_handles;
         Watch *watch;
         Queue *queue;
         const Config *config;
@@ -24,11 +30,15 @@ struct Store {
         void *tree; /* tsearch(3) tree of Root */
         List roots;
         size_t n_roots, n_images;
+        uint64_t memory; /* of the images that are handed out */
+        Lingers lingers;
+        uint64_t wanted; /* the least that there was no room for */
         uint64_t generation;
         StoreStatus status;
 };
 
 static void on_due(uv_timer_t *timer);
+static void on_sweep(uv_timer_t *timer);
 
 int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, const Config *config, const char *client_path,
               Store **ret_store) {
@@ -42,21 +52,29 @@ int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, const Config *config,
         store->config = config;
         store->client_path = client_path;
         list_init(&store->roots);
+        lingers_init(&store->lingers);
         uv_timer_init(loop, &store->timer);
-        store->timer.data = store;
+        uv_timer_init(loop, &store->sweep);
+        store->timer.data = store->sweep.data = store;
+        store->open_handles = 2;
         *ret_store = store;
         return 0;
 }
 
 static void on_close(uv_handle_t *handle) {
-        free(handle->data);
+        Store *store = handle->data;
+
+        if (--store->open_handles == 0)
+                free(store);
 }
 
 Store *store_free(Store *store) {
         if (!store)
                 return NULL;
         store_drop(store);
+        lingers_clear(&store->lingers);
         uv_close((uv_handle_t *)&store->timer, on_close);
+        uv_close((uv_handle_t *)&store->sweep, on_close);
         return NULL;
 }
 
@@ -84,10 +102,6 @@ const char *store_client_path(const Store *store) {
         return store->client_path;
 }
 
-const StoreStatus *store_status(const Store *store) {
-        return &store->status;
-}
-
 const List *store_roots(const Store *store) {
         return &store->roots;
 }
@@ -101,15 +115,24 @@ uid_t store_builder_uid(const Store *store, uid_t owner) {
 }
 
 void store_account(Store *store, const ImageFile *image) {
-        store->status.memory += image->image.size;
+        store->memory += image->image.size;
         store->n_images++;
+}
+
+static void store_watch_lingering(Store *store) {
+        if (!uv_is_active((uv_handle_t *)&store->sweep) && (store->lingers.n || store->status.full))
+                uv_timer_start(&store->sweep, on_sweep, SWEEP_MS, 0);
 }
 
 void store_withdraw(Store *store, ImageFile *image) {
         if (image->fd < 0)
                 return;
-        store->status.memory -= image->image.size;
+        store->memory -= image->image.size;
         store->n_images--;
+        if (image_file_is_mapped(image)) {
+                lingers_add_consume(&store->lingers, steal_fd(&image->handed_fd), image->image.size);
+                store_watch_lingering(store);
+        }
         image_file_done(image);
 }
 
@@ -162,24 +185,96 @@ void store_drop(Store *store) {
 
 void store_reconfigure(Store *store, const char *client_path) {
         store->client_path = client_path;
-        store_make_room(store, NULL);
+        store_make_room(store, NULL, 0);
+        store_watch_lingering(store);
 }
 
-void store_make_room(Store *store, const Root *keep) {
+/* Would an image more fit, if `freed` bytes of the others went? */
+static bool store_fits(const Store *store, uint64_t size, uint64_t freed) {
+        uint64_t taken = store->memory + store->lingers.memory;
+
+        taken -= freed < taken ? freed : taken;
+        return size <= store->config->memory_max && taken <= store->config->memory_max - size;
+}
+
+static void store_set_full(Store *store, bool full, uint64_t wanted) {
+        StoreStatus *status = &store->status;
+
+        if (full) {
+                snprintf(status->full_reason, sizeof(status->full_reason),
+                         "processes have mapped %llu bytes of images, and MemoryMax= is %llu",
+                         (unsigned long long)(store->memory + store->lingers.memory),
+                         (unsigned long long)store->config->memory_max);
+                store->wanted = status->full && store->wanted < wanted ? store->wanted : wanted;
+        }
+        if (full == status->full)
+                return;
+        status->full = full;
+        if (full) {
+                log_error("FULL: %s: what is not served by now is left to stock until some of them end",
+                          status->full_reason);
+        } else {
+                log_notice("there is room for images again");
+                list_for_each(link, &store->roots) {
+                        root_retry(list_entry(link, Root, link));
+                }
+        }
+        store_watch_lingering(store);
+}
+
+bool store_make_room(Store *store, Root *root, uint64_t size) {
+        bool replaces = root && root_is_served(root);
+        uint64_t freed = replaces && !image_file_is_mapped(&root->image) ? root_size(root) : 0;
+        bool fits;
+
+        lingers_sweep(&store->lingers);
+        list_for_each(link, &store->roots) {
+                Root *other = list_entry(link, Root, link);
+
+                if (store_fits(store, size, freed) &&
+                    store->n_images + (size && !replaces) <= STORE_IMAGES_MAX)
+                        break;
+                if (other != root && root_is_served(other) && !image_file_is_mapped(&other->image))
+                        root_evict(other);
+        }
+        fits = store_fits(store, size, freed) && store->n_images + (size && !replaces) <= STORE_IMAGES_MAX &&
+               store->lingers.n < LINGERS_MAX;
+        if (!fits)
+                store_set_full(store, true, size);
+        return fits;
+}
+
+/* What lingered may have gone, and what is mapped may be no more. */
+static void store_look_again(Store *store) {
+        uint64_t free_to_go = 0;
+
+        lingers_sweep(&store->lingers);
+        if (!store->status.full)
+                return;
         list_for_each(link, &store->roots) {
                 Root *root = list_entry(link, Root, link);
 
-                if (store->status.memory <= store->config->memory_max && store->n_images <= STORE_IMAGES_MAX)
-                        return;
-                if (root == keep || !root_is_served(root))
-                        continue;
-                log_warning("%s: withdrawn: %zu images take %llu bytes; MemoryMax= is %llu, and %u the most "
-                            "images",
-                            (const char *)root->key.path, store->n_images,
-                            (unsigned long long)store->status.memory,
-                            (unsigned long long)store->config->memory_max, STORE_IMAGES_MAX);
-                store_remove(store, root);
+                if (root_is_served(root) && !image_file_is_mapped(&root->image))
+                        free_to_go += root_size(root);
         }
+        if (store_fits(store, store->wanted, free_to_go) && store->lingers.n < LINGERS_MAX)
+                store_set_full(store, false, 0);
+}
+
+static void on_sweep(uv_timer_t *timer) {
+        Store *store = timer->data;
+
+        store_look_again(store);
+        store_watch_lingering(store);
+}
+
+const StoreStatus *store_status(Store *store) {
+        store_look_again(store);
+        store->status.memory = store->memory + store->lingers.memory;
+        store->status.memory_lingering = store->lingers.memory;
+        store->status.images = store->n_images;
+        store->status.lingering = store->lingers.n;
+        return &store->status;
 }
 
 /* Make a record less, of those that cost nothing to make again. Return: whether there was one. */
@@ -226,7 +321,8 @@ static bool store_build_again(Store *store, Root *root) {
 
         fd = root_reopen(root);
         if (fd < 0) { /* the next attach brings what is there now */
-                log_notice("%s: withdrawn: %s", (const char *)root->key.path, strerror(-fd));
+                log_about(&(LogAbout){ .root = root->key.path, .image = root->generation }, LOG_LEVEL_NOTICE,
+                          "%s: withdrawn: %s", (const char *)root->key.path, strerror(-fd));
                 store_remove(store, root);
                 return false;
         }

@@ -8,6 +8,9 @@
  *
  * Roots lie in a balanced tree, so that no peer can make a lookup slow by choosing its paths, and in a list
  * from the least to the most recently attached.
+ *
+ * MemoryMax= is for all images that take memory: those that are handed out, and those that are not any more but
+ * that processes have mapped (linger.h).
  */
 
 #include "config.h"
@@ -24,7 +27,11 @@
 
 typedef struct StoreStatus {
         uint64_t builds, builds_failed;
-        uint64_t memory; /* bytes of all images */
+        uint64_t memory;           /* bytes of all images, those below included */
+        uint64_t memory_lingering; /* those that are handed out no more, and that processes have mapped */
+        size_t images, lingering;
+        bool full;             /* there was no room for an image, and still is none */
+        char full_reason[192]; /* if so */
         char last_error[STORE_ERROR_MAX];
 } StoreStatus;
 
@@ -78,7 +85,8 @@ void store_drop(Store *store);
 /* What a changed configuration asks for. */
 void store_reconfigure(Store *store, const char *client_path);
 
-const StoreStatus *store_status(const Store *store);
+/* As it is now. */
+const StoreStatus *store_status(Store *store);
 
 /* The roots, the least recently attached first. */
 const List *store_roots(const Store *store);
@@ -104,7 +112,15 @@ void store_builder_gone(void *store);
 /* See to the root when it is due. */
 void store_schedule(Store *store, const Root *root);
 
-/* Free other roots until the images fit into MemoryMax, and are not too many. */
-void store_make_room(Store *store, const Root *keep);
+/**
+ * store_make_room() - let go of images until another one fits into MemoryMax, and they are not too many
+ * @root:       who has the new image in place of its own, or NULL
+ * @size:       of the new image
+ *
+ * The least recently attached go first; none that a process has mapped goes: that would give back nothing.
+ *
+ * Return: whether there is room.
+ */
+bool store_make_room(Store *store, Root *root, uint64_t size);
 
 #endif

@@ -16,7 +16,7 @@ static void a_quantile_is_off_by_an_eighth_at_most(void **state) {
         (void)state;
         assert_int_equal(latency_quantile(&latency, 50), 0);
         for (uint64_t i = 1; i <= 1000; i++)
-                latency_add(&latency, i * 10);
+                latency_add(&latency, i * 10, 1);
         assert_int_equal(latency.count, 1000);
         assert_in_range(latency_quantile(&latency, 50), 5000, 5000 * 9 / 8);
         assert_in_range(latency_quantile(&latency, 99), 9900, 9900 * 9 / 8);
@@ -27,10 +27,10 @@ static void small_and_huge_latencies_are_kept(void **state) {
         Latency latency = { 0 };
 
         (void)state;
-        latency_add(&latency, 3);
+        latency_add(&latency, 3, 1);
         assert_int_equal(latency_quantile(&latency, 50), 3);
         latency = (Latency){ 0 };
-        latency_add(&latency, UINT64_MAX);
+        latency_add(&latency, UINT64_MAX, 1);
         assert_true(latency_quantile(&latency, 50) > UINT32_MAX);
 }
 

@@ -287,8 +287,8 @@ static Staleness state_of(const Root *root) {
         const ImageHeader *header = root->image.image.header;
         Staleness staleness;
 
-        assert_int_equal(staleness_map(root->image.state_fd, header->generation, header->directory_count,
-                                       header->entry_count, &staleness),
+        assert_int_equal(staleness_map(image_file_state(&root->image), header->generation,
+                                       header->directory_count, header->entry_count, &staleness),
                          0);
         return staleness;
 }
@@ -312,7 +312,6 @@ static void a_change_marks_the_image_until_another_takes_its_place(void **state)
         assert_false(staleness_is_superseded(&old));
         turn_until(&fixture->loop, root->state == ROOT_SERVED);
         assert_true(root->generation > generation);
-        assert_int_equal(store_status(fixture->store)->memory, root_size(root));
         assert_true(staleness_is_superseded(&old));
         assert_false(staleness_is_vouched(&old));
 }
@@ -493,18 +492,97 @@ static void without_an_interpreter_nothing_is_remembered(void **state) {
 
 static void the_least_recently_attached_gives_way(void **state) {
         Fixture *fixture = *state;
-        Root *first = served(fixture, "root");
+        Root *first = served(fixture, "root"), *second;
         uint64_t size = root_size(first);
 
-        served(fixture, "root2");
+        second = served(fixture, "root2");
         assert_int_equal(ask(fixture).root, first);
         fixture->config.memory_max = 2 * size - 1;
-        store_make_room(fixture->store, NULL);
+        store_make_room(fixture->store, NULL, 0);
         assert_int_equal(store_status(fixture->store)->memory, size);
         assert_int_equal(ask(fixture).state, ROOT_SERVED);
-        assert_int_equal(list_entry(list_first(store_roots(fixture->store)), Root, link), first);
+        assert_int_equal(second->state, ROOT_FAILED);
+        assert_non_null(strstr(second->reason, "gave way"));
         served(fixture, "root2"); /* and the new one is not the one to go */
+        assert_int_equal(first->state, ROOT_FAILED);
         assert_int_equal(store_status(fixture->store)->memory, size);
+}
+
+static void who_gives_way_again_and_again_is_built_later_and_later(void **state) {
+        Fixture *fixture = *state;
+        Root *root = served(fixture, "root");
+        uint64_t size = root_size(root), last = 0;
+
+        fixture->config.memory_max = 2 * size - 1;
+        for (unsigned i = 0; i < 4; i++) {
+                uint64_t pause;
+
+                served(fixture, "root2");
+                pause = root->due - store_now(fixture->store);
+                assert_int_equal(root->state, ROOT_FAILED);
+                assert_true(i == 0 ? root->due <= store_now(fixture->store) : pause > 3 * last / 2);
+                last = i == 0 ? 0 : pause;
+                assert_int_equal(ask(fixture).state, i == 0 ? ROOT_BUILDING : ROOT_FAILED);
+                turn_until(&fixture->loop, root->state != ROOT_BUILDING);
+                served(fixture, "root");
+        }
+}
+
+static void an_image_that_is_mapped_does_not_give_way(void **state) {
+        Fixture *fixture = *state;
+        Root *first = served(fixture, "root"), *second;
+        _cleanup_(staleness_done) Staleness mapped = state_of(first);
+        uint64_t size = root_size(first);
+
+        fixture->config.memory_max = 2 * size - 1;
+        second = ask_with(fixture, "root2", TAG, fixture->executable, STORE_ATTACH).root;
+        turn_until(&fixture->loop, second->state != ROOT_BUILDING);
+        assert_int_equal(second->state, ROOT_FAILED);
+        assert_non_null(strstr(second->reason, "no room for 4096 bytes: processes have mapped 4096 bytes"));
+        assert_int_equal(ask(fixture).state, ROOT_SERVED);
+        assert_true(staleness_is_vouched(&mapped));
+        assert_true(store_status(fixture->store)->full);
+        assert_int_equal(store_status(fixture->store)->memory, size);
+        staleness_done(
+                &mapped); /* the process ends: the other one can be built when it is asked for, at once */
+        assert_false(store_status(fixture->store)->full);
+        assert_int_equal(ask_with(fixture, "root2", TAG, fixture->executable, STORE_ATTACH).state,
+                         ROOT_BUILDING);
+        turn_until(&fixture->loop, second->state != ROOT_BUILDING);
+        assert_int_equal(second->state, ROOT_SERVED);
+        assert_false(root_is_served(first));
+}
+
+static void an_image_is_counted_until_nobody_has_it_mapped(void **state) {
+        Fixture *fixture = *state;
+        Root *root = served(fixture, "root");
+        Staleness mapped = state_of(root);
+        uint64_t size = root_size(root);
+
+        scratch_write(&fixture->scratch, "root/new.py", "x = 1");
+        assert_int_equal(ask(fixture).state, ROOT_STALE);
+        turn_until(&fixture->loop, root->state == ROOT_SERVED);
+        assert_true(staleness_is_superseded(&mapped));
+        assert_int_equal(store_status(fixture->store)->memory, size + root_size(root));
+        assert_int_equal(store_status(fixture->store)->memory_lingering, size);
+        assert_int_equal(store_status(fixture->store)->lingering, 1);
+        store_drop(fixture->store);
+        assert_int_equal(store_status(fixture->store)->memory, size);
+        staleness_done(&mapped);
+        assert_int_equal(store_status(fixture->store)->memory, 0);
+        assert_int_equal(store_status(fixture->store)->lingering, 0);
+}
+
+static void a_descriptor_on_its_way_counts_as_mapped(void **state) {
+        Fixture *fixture = *state;
+        Root *root = served(fixture, "root");
+        int fd = syscalls_dup(image_file_state(&root->image));
+
+        assert_true(image_file_is_mapped(&root->image));
+        assert_true(
+                image_file_is_mapped(&root->image)); /* what is handed out now is another open, and unused */
+        close(fd);
+        assert_false(image_file_is_mapped(&root->image));
 }
 
 static void an_image_that_can_never_fit_is_refused(void **state) {
@@ -599,6 +677,10 @@ int main(int argc, char **argv) {
                 TEST(what_does_not_execute_is_told),
                 TEST(without_an_interpreter_nothing_is_remembered),
                 TEST(the_least_recently_attached_gives_way),
+                TEST(who_gives_way_again_and_again_is_built_later_and_later),
+                TEST(an_image_that_is_mapped_does_not_give_way),
+                TEST(an_image_is_counted_until_nobody_has_it_mapped),
+                TEST(a_descriptor_on_its_way_counts_as_mapped),
                 TEST(an_image_that_can_never_fit_is_refused),
                 TEST(a_root_that_cannot_be_watched_is_validated_by_stat),
                 TEST(a_root_that_is_to_be_watched_and_cannot_be_fails),
