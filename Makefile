@@ -34,7 +34,8 @@ TEST_PYTHON ?= /usr/bin/python3
 
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
         libjansson-dev libsystemd-dev python3 python3-dev strace
-PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pytest systemd util-linux valgrind $(PACKAGES_PROGRAMS)
+PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-prometheus-client python3-pytest systemd util-linux \
+        valgrind $(PACKAGES_PROGRAMS)
 PACKAGES_LINT = clang clang-format clang-tidy
 PACKAGES_MATRIX = debootstrap
 

@@ -15,8 +15,11 @@
 #include "version.h"
 
 static const CtlCommand commands[] = {
-        { "status", ctl_status, "[--json]", "what the daemon serves, to whom, and what went wrong",
-          "      --json  as JSON, see shimportctl(1)\n" },
+        { "status", ctl_status, "[--json|--metrics|--watch[=SECONDS]]",
+          "what the daemon serves, to whom, and what went wrong",
+          "      --json             as JSON, see shimportctl(1)\n"
+          "      --metrics          as OpenMetrics text\n"
+          "      --watch[=SECONDS]  again and again on a terminal, each 2 seconds if not told otherwise\n" },
         { "warm", ctl_warm, "--python PY... [--path DIR]...",
           "build the images of an interpreter's path, and wait",
           "      --python PY  an interpreter, as a path or a name; may be given several times\n"
@@ -61,8 +64,9 @@ typedef struct Chunk {
         max_align_t memory[];
 } Chunk;
 
+static Chunk *chunks;
+
 void *ctl_alloc(size_t size) {
-        static Chunk *chunks; /* for leak checkers: nothing is lost */
         Chunk *chunk = calloc(1, sizeof(*chunk) + size);
 
         if (!chunk) {
@@ -72,6 +76,19 @@ void *ctl_alloc(size_t size) {
         chunk->next = chunks;
         chunks = chunk;
         return chunk->memory;
+}
+
+void *ctl_mark(void) {
+        return chunks;
+}
+
+void ctl_release(void *mark) {
+        while (chunks != mark) {
+                Chunk *chunk = chunks;
+
+                chunks = chunk->next;
+                free(chunk);
+        }
 }
 
 char *ctl_format(const char *format, ...) {

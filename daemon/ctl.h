@@ -7,7 +7,7 @@
  * line what goes wrong, and returns the status to exit with.
  *
  * The tool lives for a moment: what it allocates, it has from ctl_alloc() for as long as it lives, and frees
- * nothing.
+ * nothing. A command that goes on and on releases what each turn took.
  */
 
 #include <stdbool.h>
@@ -57,6 +57,10 @@ __attribute__((format(printf, 2, 3))) int ctl_usage(const CtlCommand *command, c
 /* Zeroed, not to be freed, and never NULL: without memory there is nothing that the tool could do. */
 void *ctl_alloc(size_t size);
 __attribute__((format(printf, 1, 2))) char *ctl_format(const char *format, ...);
+
+/* Free what was allocated since the mark. */
+void *ctl_mark(void);
+void ctl_release(void *mark);
 
 /* The path from "/" on, links and all. */
 char *ctl_absolute(const char *path);

@@ -1,25 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 
-#include <getopt.h>
-#include <inttypes.h>
-#include <jansson.h>
-#include <stdio.h>
-#include <string.h>
-#include <time.h>
+/*
+ * `shimportctl status`: asks once, or again and again. What is watched is drawn over in place: each line is cut to
+ * the terminal's width and what does not fit into its height is left out, so that nothing scrolls.
+ */
 
-#include "ctl_call.h"
+#include <getopt.h>
+#include <jansson.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl_status.h"
 #include "util.h"
 
 #define ANSWER_MS 10000
+#define PACKETS_MAX 1024
+#define WATCH_SECONDS 2.0
+#define WATCH_SECONDS_MAX 86400.0
 
-#define PACKETS_MAX 1024 /* each has the figures of the daemon, and a part of the images */
+typedef void (*StatusPrint)(const Status *status, FILE *out);
 
-typedef struct Packets {
-        Shimport__Status *list[PACKETS_MAX];
-        size_t n;
-} Packets;
+typedef struct StatusOptions {
+        StatusPrint print;
+        double watch; /* seconds, 0: once */
+} StatusOptions;
 
-static const char *state_name(Shimport__RootState state) {
+const char *status_state_name(Shimport__RootState state) {
         switch (state) {
         case SHIMPORT__ROOT_STATE__SERVED:
                 return "served";
@@ -47,8 +56,7 @@ static size_t utf8_length(uint8_t first) {
         return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 }
 
-/* Bytes as text that any terminal and JSON can take: what is not UTF-8 or not printable becomes \xNN. */
-static char *printable(ProtobufCBinaryData bytes) {
+char *status_printable(ProtobufCBinaryData bytes) {
         char *text = ctl_alloc(bytes.len * 4 + 1);
         char *end = text;
 
@@ -70,179 +78,172 @@ static char *printable(ProtobufCBinaryData bytes) {
         return text;
 }
 
-static json_t *json_bytes(ProtobufCBinaryData bytes) {
-        return json_string(printable(bytes));
-}
-
-static void set(json_t *object, const char *key, uint64_t number) {
-        json_object_set_new(object, key, json_integer((json_int_t)number));
-}
-
-static json_t *image_json(const Shimport__ImageStatus *image) {
-        json_t *object = json_object();
-        json_t *left_out = json_array();
-
-        json_object_set_new(object, "root", json_bytes(image->root));
-        json_object_set_new(object, "interpreter", json_bytes(image->interpreter));
-        json_object_set_new(object, "tag", json_bytes(image->tag));
-        json_object_set_new(object, "state", json_string(state_name(image->state)));
-        json_object_set_new(object, "reason", json_bytes(image->reason));
-        set(object, "generation", image->generation);
-        set(object, "owner", image->owner);
-        set(object, "bytes", image->bytes_total);
-        set(object, "directories", image->directories);
-        set(object, "entries", image->entries);
-        set(object, "modules", image->modules);
-        set(object, "declined", image->declined);
-        set(object, "stale", image->stale);
-        json_object_set_new(object, "validated", json_bytes(image->validated));
-        set(object, "attaches", image->attaches);
-        set(object, "built_ms", image->built_ms);
-        set(object, "built_at", image->built_at);
-        set(object, "last_attach", image->last_attach);
-        for (size_t i = 0; i < image->n_left_out; i++) {
-                json_t *one = json_object();
-
-                json_object_set_new(one, "file", json_bytes(image->left_out[i]->file));
-                json_object_set_new(one, "reason", json_bytes(image->left_out[i]->reason));
-                json_array_append_new(left_out, one);
-        }
-        json_object_set_new(object, "left_out", left_out);
-        return object;
-}
-
-static void print_json(const Packets *packets) {
-        const Shimport__Status *status = packets->list[0];
-        json_t *object = json_object();
-        json_t *images = json_array();
-
-        json_object_set_new(object, "version", json_bytes(status->version));
-        set(object, "pid", status->pid);
-        json_object_set_new(object, "socket", json_bytes(status->socket));
-        json_object_set_new(object, "config", json_bytes(status->config));
-        set(object, "uptime", status->uptime);
-        set(object, "peers", status->peers);
-        set(object, "attaches", status->attaches);
-        set(object, "attach_p50_us", status->attach_p50_us);
-        set(object, "attach_p99_us", status->attach_p99_us);
-        set(object, "served", status->served);
-        set(object, "fallback", status->fallback);
-        set(object, "stale", status->stale);
-        set(object, "builds", status->builds);
-        set(object, "builds_failed", status->builds_failed);
-        json_object_set_new(object, "last_error", json_bytes(status->last_error));
-        set(object, "memory", status->memory);
-        set(object, "memory_limit", status->memory_limit);
-        set(object, "watches", status->watches);
-        set(object, "watches_limit", status->watches_limit);
-        for (size_t i = 0; i < packets->n; i++)
-                for (size_t j = 0; j < packets->list[i]->n_images; j++)
-                        json_array_append_new(images, image_json(packets->list[i]->images[j]));
-        json_object_set_new(object, "images", images);
-        json_dumpf(object, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-        putchar('\n');
-        json_decref(object);
-}
-
-static char *size_text(uint64_t bytes) {
-        static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-        double number = (double)bytes;
-        size_t unit = 0;
-
-        while (number >= 1024 && unit + 1 < ELEMENTSOF(units)) {
-                number /= 1024;
-                unit++;
-        }
-        return ctl_format(unit ? "%.1f %s" : "%.0f %s", number, units[unit]);
-}
-
-static char *duration_text(uint64_t seconds) {
-        if (seconds < 120)
-                return ctl_format("%" PRIu64 " s", seconds);
-        if (seconds < 2 * 3600)
-                return ctl_format("%" PRIu64 " min", seconds / 60);
-        if (seconds < 2 * 86400)
-                return ctl_format("%" PRIu64 " h", seconds / 3600);
-        return ctl_format("%" PRIu64 " days", seconds / 86400);
-}
-
-static void print_image(const Shimport__ImageStatus *image) {
-        printf("\n%s\n  for %s: %s", printable(image->root), printable(image->interpreter),
-               state_name(image->state));
-        if (image->reason.len)
-                printf(": %s", printable(image->reason));
-        if (image->bytes_total)
-                printf(", %u modules, %s, built in %" PRIu64 " ms", image->modules,
-                       size_text(image->bytes_total), image->built_ms);
-        if (image->attaches) {
-                uint64_t now = (uint64_t)time(NULL);
-                uint64_t ago = now > image->last_attach ? now - image->last_attach : 0;
-
-                printf(", %" PRIu64 " attaches, the last %s ago", image->attaches, duration_text(ago));
-        }
-        putchar('\n');
-        if (image->validated.len)
-                printf("  validated by stat: %s\n", printable(image->validated));
-        for (size_t i = 0; i < image->n_left_out; i++)
-                printf("  left out: %s: %s\n", printable(image->left_out[i]->file),
-                       printable(image->left_out[i]->reason));
-}
-
-static void print_text(const Packets *packets) {
-        const Shimport__Status *status = packets->list[0];
-
-        printf("shimportd %s, process %u, up %s, at %s\n", printable(status->version), status->pid,
-               duration_text(status->uptime), printable(status->socket));
-        printf("attaches: %" PRIu64 ", half within %" PRIu64 " us, 99 of 100 within %" PRIu64 " us\n",
-               status->attaches, status->attach_p50_us, status->attach_p99_us);
-        printf("imports:  %" PRIu64 " served, %" PRIu64 " by stock, %" PRIu64 " stale\n", status->served,
-               status->fallback, status->stale);
-        printf("builds:   %" PRIu64 ", %" PRIu64 " failed%s%s\n", status->builds, status->builds_failed,
-               status->last_error.len ? ", the last: " : "", printable(status->last_error));
-        printf("images:   %s of at most %s\n", size_text(status->memory), size_text(status->memory_limit));
-        printf("watches:  %" PRIu64 " of at most %" PRIu64 "\n", status->watches, status->watches_limit);
-        for (size_t i = 0; i < packets->n; i++)
-                for (size_t j = 0; j < packets->list[i]->n_images; j++)
-                        print_image(packets->list[i]->images[j]);
-}
-
 /* Return: whether all packets came. */
-static bool packets_receive(Packets *packets, int socket) {
-        Shimport__Reply *reply;
+static bool status_receive(int socket, Status *ret_status) {
+        Shimport__Status **packets = ctl_alloc(PACKETS_MAX * sizeof(*packets));
+        Status status = { 0 };
+        size_t n = 0;
 
         do {
-                reply = call_receive(socket, ANSWER_MS);
+                Shimport__Reply *reply = call_receive(socket, ANSWER_MS);
+
                 if (!reply)
                         return false;
                 if (reply->body_case != SHIMPORT__REPLY__BODY_STATUS) {
                         if (reply->body_case == SHIMPORT__REPLY__BODY_ERROR)
-                                ctl_fail("%s", printable(reply->error->text));
+                                ctl_fail("%s", status_printable(reply->error->text));
                         else
                                 ctl_fail("the daemon answers something else");
                         return false;
                 }
-                packets->list[packets->n++] = reply->status;
-        } while (reply->status->more && packets->n < PACKETS_MAX);
+                packets[n++] = reply->status;
+                status.n_images += reply->status->n_images;
+        } while (packets[n - 1]->more && n < PACKETS_MAX);
+        status.daemon = packets[0];
+        status.images = ctl_alloc((status.n_images + 1) * sizeof(*status.images));
+        status.n_images = 0;
+        for (size_t i = 0; i < n; i++)
+                for (size_t j = 0; j < packets[i]->n_images; j++)
+                        status.images[status.n_images++] = packets[i]->images[j];
+        *ret_status = status;
         return true;
 }
 
-int ctl_status(const Ctl *ctl, const CtlCommand *command, int argc, char **argv) {
+/* Return: whether there was an answer; if not, why has been said. */
+static bool status_ask(const Ctl *ctl, Status *ret_status) {
+        Shimport__StatusRequest body = SHIMPORT__STATUS_REQUEST__INIT;
+        Shimport__Request request = SHIMPORT__REQUEST__INIT;
+        _cleanup_close_ int socket = call_connect(ctl);
+
+        request.body_case = SHIMPORT__REQUEST__BODY_STATUS;
+        request.status = &body;
+        return socket >= 0 && call_send(socket, &request, NULL, 0) == 0 && status_receive(socket, ret_status);
+}
+
+/* ---- --watch ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number) {
+        (void)number;
+        interrupted = 1;
+}
+
+/* As much of a line as fits; a character of UTF-8 is taken for one column. Return: how many bytes. */
+static int line_fit(const char *line, size_t length, size_t columns) {
+        size_t shown = 0;
+
+        for (size_t i = 0; i < length; i++)
+                if (((uint8_t)line[i] & 0xc0) != 0x80 && shown++ == columns)
+                        return (int)i;
+        return (int)length;
+}
+
+/* Draw over what is there, and clear the rest. */
+static void screen_draw(const char *text) {
+        struct winsize size = { 0 };
+        size_t rows, columns;
+
+        (void)ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+        rows = size.ws_row ? size.ws_row : 24;
+        columns = size.ws_col ? size.ws_col : 80;
+        fputs("\033[H", stdout);
+        while (*text && rows-- > 1) {
+                size_t length = strcspn(text, "\n");
+
+                printf("%.*s\033[K\n", line_fit(text, length, columns), text);
+                text += length + (text[length] == '\n');
+        }
+        fputs("\033[J", stdout);
+        fflush(stdout);
+}
+
+/* One turn: a daemon that does not answer may well be restarting. */
+static void watch_turn(const Ctl *ctl) {
+        Endpoint endpoint;
+        int socket = call_try_connect(ctl, &endpoint);
+        _cleanup_free_ char *text = NULL;
+        size_t size = 0;
+        Status status;
+        FILE *out;
+
+        if (socket < 0) {
+                screen_draw("no daemon answers\n");
+                return;
+        }
+        fd_close(socket);
+        if (!status_ask(ctl, &status))
+                return;
+        out = open_memstream(&text, &size);
+        if (!out)
+                return;
+        for (size_t i = 0; i < status.n_images; i++)
+                status.images[i]->n_left_out = 0; /* hardly changes, and would leave no room for what does */
+        status_print_text(&status, out);
+        if (fclose(out) == 0)
+                screen_draw(text);
+}
+
+static int status_watch(const Ctl *ctl, double seconds) {
+        struct timespec pause = { .tv_sec = (time_t)seconds };
+        struct sigaction action = { .sa_handler = on_interrupt };
+
+        pause.tv_nsec = (long)((seconds - (double)pause.tv_sec) * 1e9);
+        sigaction(SIGINT, &action, NULL);
+        sigaction(SIGTERM, &action, NULL);
+        fputs("\033[H\033[2J", stdout);
+        while (!interrupted) {
+                void *mark = ctl_mark();
+
+                watch_turn(ctl);
+                ctl_release(mark);
+                if (!interrupted)
+                        nanosleep(&pause, NULL); /* a signal ends it, be it the terminal's new size */
+        }
+        return CTL_OK;
+}
+
+/* ---- options ---- */
+
+static bool parse_seconds(const char *text, double *ret_seconds) {
+        char *end;
+        double seconds = strtod(text, &end);
+
+        if (end == text || *end || !(seconds >= 0.1 && seconds <= WATCH_SECONDS_MAX))
+                return false;
+        *ret_seconds = seconds;
+        return true;
+}
+
+/* Return: -1 to go on, or the status to exit with. */
+static int status_options(const CtlCommand *command, int argc, char **argv, StatusOptions *options) {
         static const struct option known[] = {
                 { "json", no_argument, NULL, 'j' },
+                { "metrics", no_argument, NULL, 'm' },
+                { "watch", optional_argument, NULL, 'w' },
                 { "help", no_argument, NULL, 'h' },
                 { 0 },
         };
-        Shimport__StatusRequest body = SHIMPORT__STATUS_REQUEST__INIT;
-        Shimport__Request request = SHIMPORT__REQUEST__INIT;
-        _cleanup_close_ int socket = -1;
-        Packets packets = { 0 };
-        bool as_json = false;
-        int option;
+        int option, ways = 0;
 
+        options->print = status_print_text;
         while ((option = getopt_long(argc, argv, "", known, NULL)) >= 0)
                 switch (option) {
                 case 'j':
-                        as_json = true;
+                        options->print = status_print_json;
+                        ways++;
+                        break;
+                case 'm':
+                        options->print = status_print_metrics;
+                        ways++;
+                        break;
+                case 'w':
+                        options->watch = WATCH_SECONDS;
+                        if (optarg && !parse_seconds(optarg, &options->watch))
+                                return ctl_usage(command,
+                                                 "--watch: '%s' is not accepted; seconds from 0.1 on are",
+                                                 optarg);
+                        ways++;
                         break;
                 case 'h':
                         ctl_print_help(command);
@@ -252,15 +253,25 @@ int ctl_status(const Ctl *ctl, const CtlCommand *command, int argc, char **argv)
                 }
         if (optind < argc)
                 return ctl_usage(command, "unexpected argument '%s'", argv[optind]);
+        if (ways > 1)
+                return ctl_usage(command, "one of --json, --metrics and --watch is enough");
+        if (options->watch > 0 && !isatty(STDOUT_FILENO))
+                return ctl_usage(command, "--watch is for a terminal");
+        return -1;
+}
 
-        socket = call_connect(ctl);
-        request.body_case = SHIMPORT__REQUEST__BODY_STATUS;
-        request.status = &body;
-        if (socket < 0 || call_send(socket, &request, NULL, 0) < 0 || !packets_receive(&packets, socket))
+int ctl_status(const Ctl *ctl, const CtlCommand *command, int argc, char **argv) {
+        StatusOptions options = { 0 };
+        Status status;
+        int r;
+
+        r = status_options(command, argc, argv, &options);
+        if (r >= 0)
+                return r;
+        if (options.watch > 0)
+                return status_watch(ctl, options.watch);
+        if (!status_ask(ctl, &status))
                 return CTL_FAILED;
-        if (as_json)
-                print_json(&packets);
-        else
-                print_text(&packets);
+        options.print(&status, stdout);
         return CTL_OK;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "message.h"
@@ -28,6 +29,10 @@ typedef struct StatusBatch {
         Shimport__ImageStatus *list[IMAGES_PER_PACKET];
         size_t n, size;
 } StatusBatch;
+
+typedef struct StatusRefusals {
+        Shimport__PeerRefusal messages[REFUSALS_MAX], *list[REFUSALS_MAX];
+} StatusRefusals;
 
 static ProtobufCBinaryData clipped(const char *text, size_t length) {
         return (ProtobufCBinaryData){
@@ -67,7 +72,7 @@ static void fill_left_out(StatusImage *status, const Image *image) {
         status->message.n_left_out = n;
 }
 
-static void fill_image(StatusImage *status, const Root *root) {
+static void fill_image(StatusImage *status, Root *root) {
         Shimport__ImageStatus *message = &status->message;
         const Image *image = &root->image.image;
 
@@ -89,11 +94,34 @@ static void fill_image(StatusImage *status, const Root *root) {
         message->owner = root->owner;
         if (!image->base)
                 return;
+        message->mapped = image_file_is_mapped(&root->image);
         message->bytes_total = image->size;
         message->directories = image->header->directory_count;
         message->entries = image->header->entry_count;
         message->modules = image->header->module_count;
         fill_left_out(status, image);
+}
+
+static void fill_refusals(StatusRefusals *status, const Refusals *refusals, Shimport__Status *message) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < REFUSALS_MAX; i++) {
+                const Refusal *refusal = &refusals->list[i];
+                Shimport__PeerRefusal *one = &status->messages[n];
+
+                if (!refusal->count)
+                        continue;
+                shimport__peer_refusal__init(one);
+                one->uid = refusal->uid;
+                one->pid = (uint32_t)refusal->pid;
+                one->count = refusal->count;
+                one->last = refusal->last;
+                one->reason = message_text(refusal->reason);
+                status->list[n++] = one;
+        }
+        message->refusals = refusals->total;
+        message->refused = status->list;
+        message->n_refused = n;
 }
 
 static void fill_daemon(Shimport__Status *status, const Daemon *daemon) {
@@ -105,6 +133,8 @@ static void fill_daemon(Shimport__Status *status, const Daemon *daemon) {
         status->config = message_text(daemon->config_path);
         status->uptime = (uv_now((uv_loop_t *)&daemon->loop) - daemon->started) / 1000;
         status->attaches = daemon->attaching.count;
+        status->attach_sum_us = daemon->attaching.sum;
+        status->attaches_recent = latency_recent(&daemon->attaching, uv_hrtime() / 1000000000);
         status->attach_p50_us = latency_quantile(&daemon->attaching, 50);
         status->attach_p99_us = latency_quantile(&daemon->attaching, 99);
         status->builds = store->builds;
@@ -117,6 +147,11 @@ static void fill_daemon(Shimport__Status *status, const Daemon *daemon) {
         status->watches_limit = watch_limit(daemon->watch);
         status->memory = store->memory;
         status->memory_limit = daemon->config.memory_max;
+        status->memory_lingering = store->memory_lingering;
+        status->lingering = (uint32_t)store->lingering;
+        status->full = store->full;
+        status->full_reason = message_text(store->full ? store->full_reason : NULL);
+        status->started_at = (uint64_t)time(NULL) - status->uptime;
         status->peers = (uint32_t)peers_count(daemon->peers);
         status->pid = (uint32_t)getpid();
 }
@@ -134,7 +169,7 @@ static void batch_send(StatusBatch *batch, Shimport__Status *status, Peer *peer,
 }
 
 /* Return: false if the packet would become too long; a packet of one image never does. */
-static bool batch_add(StatusBatch *batch, const Root *root) {
+static bool batch_add(StatusBatch *batch, Root *root) {
         StatusImage *image = &batch->images[batch->n];
         size_t size;
 
@@ -147,15 +182,30 @@ static bool batch_add(StatusBatch *batch, const Root *root) {
         return true;
 }
 
+void status_line(const Daemon *daemon, char *buffer, size_t size) {
+        const StoreStatus *store = store_status(daemon->store);
+        int n;
+
+        n = snprintf(buffer, size, "%s%zu images, %.1f of %.0f MiB, %llu attaches, %llu builds",
+                     store->full ? "FULL: " : "", store->images, (double)store->memory / (1 << 20),
+                     (double)daemon->config.memory_max / (1 << 20),
+                     (unsigned long long)daemon->attaching.count, (unsigned long long)store->builds);
+        if (store->builds_failed && n > 0 && (size_t)n < size)
+                snprintf(buffer + n, size - (size_t)n, ", %llu failed",
+                         (unsigned long long)store->builds_failed);
+}
+
 int status_send(const Daemon *daemon, Peer *peer) {
         _cleanup_free_ StatusBatch *batch = calloc(1, sizeof(*batch));
+        StatusRefusals refusals;
         Shimport__Status status;
 
         if (!batch)
                 return -ENOMEM;
         fill_daemon(&status, daemon);
+        fill_refusals(&refusals, peers_refusals(daemon->peers), &status);
         list_for_each(link, store_roots(daemon->store)) {
-                const Root *root = list_entry(link, Root, link);
+                Root *root = list_entry(link, Root, link);
 
                 if (batch->n == IMAGES_PER_PACKET)
                         batch_send(batch, &status, peer, true);
