@@ -4,11 +4,13 @@
 
 #include <string.h>
 
+#include "audit.h"
 #include "loader.h"
 #include "place.h"
 #include "root.h"
 #include "spec.h"
 #include "stock.h"
+#include "util.h"
 #include "validate.h"
 
 /* ---- FileFinder's find_spec ---- */
@@ -138,6 +140,32 @@ static bool entry_is_valid(const Place *place, const ImageEntry *entry) {
         return valid;
 }
 
+/*
+ * Stock lists a directory when it first looks for something there. Whoever audits is told so.
+ * Return: 0; 1 if stock had better answer; -1 with an exception.
+ */
+static int audit_listing(ModuleState *state, PyObject *self, Place *place) {
+        PyObject *path;
+        int r;
+
+        place->listed = true;
+        if (!audit_is_on())
+                return 0;
+        path = PyObject_GetAttr(self, state->names.path);
+        r = path ? PySys_Audit("os.listdir", "O", path) : -1;
+        Py_XDECREF(path);
+        if (r == 0)
+                return 0;
+        /* Those that _fill_cache() takes for an empty directory. */
+        if (!PyErr_ExceptionMatches(PyExc_FileNotFoundError) &&
+            !PyErr_ExceptionMatches(PyExc_NotADirectoryError) &&
+            !PyErr_ExceptionMatches(PyExc_PermissionError))
+                return -1;
+        PyErr_Clear();
+        place->listed = false;
+        return 1;
+}
+
 static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
                                PyObject *target) {
         const ImageDirectory *directory;
@@ -148,10 +176,18 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
         PyObject *spec;
         uint32_t number;
         size_t length;
+        int r;
 
         tail = name_tail(name, &length);
         if (!tail || !length || !state->active || pycaches_moved() || stock_is_patched(state))
                 goto stock;
+        if (!place->listed) {
+                r = audit_listing(state, self, place);
+                if (r < 0)
+                        return NULL;
+                if (r > 0)
+                        goto stock;
+        }
         mapping = root_current(state, place->root);
         if (!mapping) {
                 if (PyErr_Occurred())
@@ -394,6 +430,22 @@ PyTypeObject *finder_hook_type_new(PyObject *module) {
         return (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
 }
 
+/* What a finder of stock's knows of its directory, so that it is not listed twice. */
+static int finder_inherit(ModuleState *state, PyObject *self, PyObject *old) {
+        static const char *const attributes[] = { "_path_mtime", "_path_cache", "_relaxed_path_cache" };
+
+        for (size_t i = 0; i < ELEMENTSOF(attributes); i++) {
+                PyObject *value = PyObject_GetAttrString(old, attributes[i]);
+                int r = value ? PyObject_SetAttrString(self, attributes[i], value) : -1;
+
+                Py_XDECREF(value);
+                if (r < 0)
+                        return -1;
+        }
+        place_at(self, state->finder_slot)->listed = true;
+        return 0;
+}
+
 /* Give the directories that stock has already made finders for to ours. */
 static int cache_take_over(ModuleState *state) {
         PyObject *cache = PySys_GetObject("path_importer_cache");
@@ -411,7 +463,7 @@ static int cache_take_over(ModuleState *state) {
                         continue;
                 finder = hook_find(state, path);
                 if (finder)
-                        r = PyDict_SetItem(cache, path, finder);
+                        r = finder_inherit(state, finder, old) < 0 ? -1 : PyDict_SetItem(cache, path, finder);
                 else if (PyErr_Occurred())
                         r = -1;
                 Py_XDECREF(finder);

@@ -2,6 +2,7 @@
 
 #include "loader.h"
 
+#include "audit.h"
 #include "code.h"
 #include "place.h"
 #include "stock.h"
@@ -39,7 +40,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         if (!state)
                 return NULL;
         place = place_at(self, state->loader_slot);
-        if (!place || !state->active || stock_is_patched(state))
+        if (!place || !state->active || stock_is_patched(state) || audit_is_on())
                 goto stock;
         if (loader_is_stale(place)) {
                 state->counters.stale++;

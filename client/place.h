@@ -19,6 +19,7 @@ typedef struct Place {
         Mapping *mapping; /* owned: what the number counts in */
         uint32_t number;  /* of the directory or entry */
         PyObject *prefix; /* a directory's: its path and a slash, str; otherwise NULL */
+        bool listed;      /* a directory's: stock would have listed it by now */
 } Place;
 
 /* Return: the type, or NULL with an exception. */
