@@ -51,8 +51,28 @@ DAEMON_SOURCES = $(filter-out daemon/main.c daemon/builder_service.c $(CTL_SOURC
 
 # What each extension is made of. A missing file shows only when the extension is loaded.
 EXTENSION_SHARED = $(addprefix shared/,image.c memfd.c packet.c syscalls.c)
-CLIENT_SOURCES = $(addprefix client/,arena.c attach.c audit.c code.c collect.c facts.c finder.c loader.c mapping.c module.c place.c \
-        root.c sitecustomize.c spec.c stock.c tag.c texts.c thaw.c thaw_external.c validate.c) $(EXTENSION_SHARED) shared/endpoint.c shared/staleness.c
+CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/staleness.c $(addprefix client/, \
+        arena.c \
+        attach.c \
+        audit.c \
+        code.c \
+        collect.c \
+        facts.c \
+        finder.c \
+        loader.c \
+        mapping.c \
+        module.c \
+        place.c \
+        pyc.c \
+        root.c \
+        sitecustomize.c \
+        spec.c \
+        stock.c \
+        tag.c \
+        texts.c \
+        thaw.c \
+        thaw_external.c \
+        validate.c)
 CLIENT_PROTO = shimport
 BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c facts.c freeze.c freeze_external.c freeze_sets.c \
         freeze_stays.c freeze_texts.c freezer.c previous.c tag.c words.c writer.c) $(EXTENSION_SHARED) shared/image_writer.c \

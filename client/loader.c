@@ -5,6 +5,7 @@
 #include "audit.h"
 #include "code.h"
 #include "place.h"
+#include "pyc.h"
 #include "stock.h"
 #include "validate.h"
 
@@ -32,9 +33,16 @@ static bool loader_is_valid(const Place *place, PyObject *path) {
         return entry && (!(entry->flags & IMAGE_ENTRY_VALIDATE) || validate_entry(entry, path));
 }
 
+static bool loader_is_uncached(const Place *place) {
+        const ImageEntry *entry = image_entry(&place->mapping->image, place->number);
+
+        return entry && (entry->flags & IMAGE_ENTRY_UNCACHED);
+}
+
 static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         ModuleState *state = state_of(self);
-        PyObject *name = NULL, *path = NULL, *code = NULL;
+        PyObject *name = NULL, *path = NULL, *code = NULL, *pyc = NULL;
+        PycLook look = PYC_VALID;
         Place *place;
 
         if (!state)
@@ -59,10 +67,19 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
                 state->counters.stale++;
                 goto stock;
         }
+        if (loader_is_uncached(place)) {
+                look = pyc_look(place, path, &pyc);
+                if (look < 0)
+                        goto finish;
+                if (look == PYC_OTHER)
+                        goto stock;
+        }
         code = code_load(state, place->mapping, place->number, path);
         if (code) {
                 place->root->served++;
                 state->counters.served++;
+                if (look == PYC_MISSING && pyc_write(state, self, place, code, path, pyc) < 0)
+                        Py_CLEAR(code);
         }
         if (code || PyErr_Occurred())
                 goto finish;
@@ -72,6 +89,7 @@ stock:
 finish:
         Py_XDECREF(name);
         Py_XDECREF(path);
+        Py_XDECREF(pyc);
         return code;
 }
 

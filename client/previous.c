@@ -124,8 +124,8 @@ static PyObject *previous_directory(PyObject *object, PyObject *args) {
 PyDoc_STRVAR(
         take_doc,
         "take(directory, name, file, size, mtime, inode)\n--\n\n"
-        "What is known of a source that has not changed: (code, frozen, reason), the first two as views\n"
-        "that are valid for as long as this object; or None if it has changed, or there is nothing.");
+        "What is known of a source that has not changed: (code, frozen, reason, uncached), the first two as\n"
+        "views that are valid for as long as this object; or None if it has changed, or there is nothing.");
 
 static PyObject *previous_take(PyObject *object, PyObject *args) {
         const Previous *self = (Previous *)object;
@@ -150,7 +150,8 @@ static PyObject *previous_take(PyObject *object, PyObject *args) {
         reason = image_string(&self->image, entry->reason, NULL);
         if (!code || !reason)
                 Py_RETURN_NONE;
-        return Py_BuildValue("NNs", view(code, code_size), view(frozen, frozen_size), reason);
+        return Py_BuildValue("NNsO", view(code, code_size), view(frozen, frozen_size), reason,
+                             entry->flags & IMAGE_ENTRY_UNCACHED ? Py_True : Py_False);
 }
 
 PyObject *previous_type_new(PyObject *module) {

@@ -26,6 +26,7 @@ typedef struct Root Root;
         X(origin)                     \
         X(submodule_search_locations) \
         X(_cached)                    \
+        X(_cache_bytecode)            \
         X(path)                       \
         X(get_code)                   \
         X(exec_module)                \

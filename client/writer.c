@@ -63,22 +63,23 @@ static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
 
 PyDoc_STRVAR(add_entry_doc,
              "add_entry(directory, name, kind, *, file='', cached='', reason='', package=False,\n"
-             "          child=None, code=b'', frozen=b'', stat=None, validate=False)\n--\n\n"
+             "          child=None, code=b'', frozen=b'', stat=None, validate=False, uncached=False)\n--\n\n"
              "Add what can be imported by a name; stat is (size, mtime in ns, inode), by which processes\n"
-             "validate it if told so.");
+             "validate it if told so; uncached: it has no valid pyc.");
 
 static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwargs) {
-        static char *keywords[] = { "directory", "name", "kind",   "file", "cached",   "reason", "package",
-                                    "child",     "code", "frozen", "stat", "validate", NULL };
+        static char *keywords[] = { "directory", "name", "kind",   "file", "cached",   "reason",   "package",
+                                    "child",     "code", "frozen", "stat", "validate", "uncached", NULL };
         ImageWriterEntry entry = { .file = "", .cached = "", .reason = "", .child = IMAGE_NONE };
         Py_buffer code = { 0 }, frozen = { 0 };
         unsigned long long size = 0, mtime = 0, ino = 0;
         PyObject *child = Py_None, *stat = Py_None;
-        int kind, package = 0, validate = 0, r = -1;
+        int kind, package = 0, validate = 0, uncached = 0, r = -1;
 
-        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*Op:add_entry", keywords,
+        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*Opp:add_entry", keywords,
                                          &entry.directory, &entry.name, &kind, &entry.file, &entry.cached,
-                                         &entry.reason, &package, &child, &code, &frozen, &stat, &validate))
+                                         &entry.reason, &package, &child, &code, &frozen, &stat, &validate,
+                                         &uncached))
                 return NULL;
         if (stat != Py_None && !PyArg_ParseTuple(stat, "KKK", &size, &mtime, &ino))
                 goto finish;
@@ -90,7 +91,8 @@ static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwar
                 entry.child = (uint32_t)number;
         }
         entry.kind = (ImageKind)kind;
-        entry.flags = (package ? IMAGE_ENTRY_PACKAGE : 0) | (validate ? IMAGE_ENTRY_VALIDATE : 0);
+        entry.flags = (package ? IMAGE_ENTRY_PACKAGE : 0) | (validate ? IMAGE_ENTRY_VALIDATE : 0) |
+                      (uncached ? IMAGE_ENTRY_UNCACHED : 0);
         entry.code = code.buf;
         entry.code_size = code.buf ? (size_t)code.len : 0;
         entry.frozen = frozen.buf;

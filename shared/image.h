@@ -92,6 +92,8 @@ typedef enum ImageKind {
 #define IMAGE_ENTRY_PACKAGE 1u /* the file is NAME/__init__SUFFIX, and NAME is the package's directory */
 /* The file changes unseen by the watch: whoever uses it compares size, mtime and inode first. */
 #define IMAGE_ENTRY_VALIDATE 2u
+/* A source that had no valid pyc: stock would write one. */
+#define IMAGE_ENTRY_UNCACHED 4u
 
 typedef struct ImageEntry {
         ImageString name;   /* what is imported: the last part of the module's name */

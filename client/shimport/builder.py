@@ -316,7 +316,7 @@ class Job:
                     entry["stat"] = Source.look(status)
                 if kind == build.KIND_SOURCE:
                     entry["cached"] = self.cached_of(entry["file"])
-                    entry.update(self.taken(directory, name, entry["file"], status) or self.code_of(where, file))
+                    entry.update(self.taken(directory, name, entry, status) or self.code_of(where, file))
                     self.declined += bool(entry["reason"])
                     self.modules += 1
             except (LeftOut, OSError) as error:
@@ -375,17 +375,26 @@ class Job:
     def open(self, path):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.root_fd)
 
-    def taken(self, directory, name, file, status):
+    def taken(self, directory, name, entry, status):
         """What the image to be replaced knows of a source that has not changed, or None."""
         if directory.previous is None:
             return None
         look = Source.look(status)
-        found = self.previous.take(directory.previous, name, file, *look)
+        found = self.previous.take(directory.previous, name, entry["file"], *look)
         if found is None:
             return None
+        code, frozen, reason, uncached = found
+        if uncached and self.is_there(os.path.join(directory.path, entry["cached"])):
+            return None
         self.check(status)
-        code, frozen, reason = found
-        return {"code": code, "frozen": frozen, "reason": reason, "stat": look}
+        return {"code": code, "frozen": frozen, "reason": reason, "stat": look, "uncached": uncached}
+
+    def is_there(self, path):
+        try:
+            os.stat(path, dir_fd=self.root_fd)
+        except OSError:
+            return False
+        return True
 
     def code_of(self, where, file):
         """What SourceFileLoader.get_code() gives for a source, and what the source looked like."""
@@ -398,7 +407,8 @@ class Job:
             source = Source(fd, before)
             path = os.path.join(self.root, where.path, file)
             data = self.cached_code(where, file, path, source)
-            if data is None:
+            uncached = data is None
+            if uncached:
                 data = self.compile(path, source.read())
             after = os.fstat(fd)
         finally:
@@ -406,7 +416,7 @@ class Job:
         if source.look(before) != source.look(after):
             raise LeftOut("it changed while it was read")
         frozen, declined = self.freezer.add(data)
-        return {"code": data, "frozen": frozen, "reason": declined, "stat": source.look(after)}
+        return {"code": data, "frozen": frozen, "reason": declined, "stat": source.look(after), "uncached": uncached}
 
     def cached_code(self, where, file, path, source):
         """The marshalled code of a valid pyc (PEP 552), or None if stock would compile."""
@@ -428,10 +438,9 @@ class Job:
         if flags == 0b01:  # it may be written anew, and nobody watches it
             raise LeftOut("its pyc is never checked against it")
         if not flags & 0b1:
-            mtime, size, _ = source.look(source.status)
             if int.from_bytes(data[8:12], "little") != int(source.status.st_mtime) & 0xFFFFFFFF:
                 return None
-            if int.from_bytes(data[12:16], "little") != size & 0xFFFFFFFF:
+            if int.from_bytes(data[12:16], "little") != source.status.st_size & 0xFFFFFFFF:
                 return None
         elif data[8:16] != importlib.util.source_hash(source.read()):
             return None
