@@ -7,7 +7,7 @@ stock never had shimport. Every figure of a row comes from the same run of at le
 build/bench/results.json.
 
 Environment: PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (of
-"pass", "stdlib", "steady" and the applications; all).
+"pass", "stdlib", "freshness", "steady" and the applications; all; "instructions" only if it is named: it takes minutes).
 """
 
 import json
@@ -114,17 +114,35 @@ class Bench:
         self.results["workloads"].setdefault(name, {})["private_kib"] = found
         return found
 
-    def steady(self, pairs):
-        """{piece: {variant: summary}} of what runs after the imports, from modules that are served."""
+    def install_steady_code(self):
+        """Puts the module into both environments, and has it served in ours."""
         name = "steady_code.py"
         for side in (self.pair.stock, self.pair.shim):
             (self.pair.site(side) / name).write_text((pathlib.Path(__file__).parent / name).read_text())
             harness.run([side, "-c", "import steady_code"], check=True)  # so that both have their pycs
         self.pair.warm()
+
+    def steady(self, pairs):
+        """{piece: {variant: summary}} of what runs after the imports, from modules that are served."""
+        self.install_steady_code()
         found = {}
         for piece in steady_code.PIECES:
             text = f"import os, steady_code\nos.write(3, str(steady_code.run({piece.__name__!r})).encode())"
             found[piece.__name__] = self.measure(piece.__name__, self.variants(piece.__name__, text), pairs, kind="steady")
+        return found
+
+    def steady_instructions(self):
+        """{piece: {variant: count}}: of three rounds of a piece after the first."""
+        self.install_steady_code()
+        found = self.results["steady_instructions"] = {}
+        for piece in steady_code.PIECES:
+            text = f"import steady_code\nsteady_code.run({piece.__name__!r}, times={{}})"
+            counts = [
+                {variant: measure.instructions(*command) for variant, command in
+                 self.variants(f"{piece.__name__}-{times}", text.format(times)).items()}
+                for times in (1, 4)
+            ]
+            found[piece.__name__] = {variant: counts[1][variant] - counts[0][variant] for variant in counts[0]}
         return found
 
     def attach_round_trip(self):
@@ -240,20 +258,25 @@ def report(bench):
         f"Attach round trip with {attach['roots']} roots: median {attach['median']:.0f} us,"
         f" minimum {attach['minimum']:.0f} us, 99 % below {attach['p99']:.0f} us"
     )
-    fresh = bench.results["freshness"] = freshness.measure(
-        bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip
-    )
-    print(
-        f"An edit in a root of {fresh['modules']} modules is served from a new image after"
-        f" {fresh['edit_ms']['median']:.0f} ms (median; at most {fresh['edit_ms']['maximum']:.0f} ms);"
-        f" attach meanwhile: median {fresh['attach_us_while_building']['median']:.0f} us"
-    )
-    if "steady" in bench.chosen("steady"):
+    if bench.chosen("freshness"):
+        fresh = bench.results["freshness"] = freshness.measure(
+            bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip
+        )
+        print(
+            f"An edit in a root of {fresh['modules']} modules is served from a new image after"
+            f" {fresh['edit_ms']['median']:.0f} ms (median; at most {fresh['edit_ms']['maximum']:.0f} ms);"
+            f" attach meanwhile: median {fresh['attach_us_while_building']['median']:.0f} us"
+        )
+    if bench.chosen("steady"):
         steady = bench.steady(PAIRS)
         say("")
         rows = [[name, *(f"{ratio(found, 'inner', what):.3f}" for what in ("median", "minimum"))]
                 for name, found in steady.items()]
         print(f"\nAfter the imports, parts of stock:\n\n{measure.table(['piece', 'median', 'minimum'], rows)}")
+    if "instructions" in os.environ.get("WORKLOADS", "").split():
+        rows = [[name, counts["stock"], counts["shimport"], f"{counts['shimport'] / counts['stock']:.4f}"]
+                for name, counts in bench.steady_instructions().items()]
+        print(f"\nInstructions after the imports:\n\n{measure.table(['piece', 'stock', 'shimport', 'ratio'], rows)}")
     if "stdlib" in workloads:
         rows = []
         for name, text in (("stdlib", workloads["stdlib"]), ("json", "import json")):

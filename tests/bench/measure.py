@@ -98,6 +98,14 @@ def private_memory(command, env):
     return sum(int(kib) for kib in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", report, re.MULTILINE))
 
 
+def instructions(command, env):
+    """How many a process takes in user space: repeatable to some parts in ten thousand, whatever else the machine does."""
+    traced = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *map(str, command)]
+    result = subprocess.run(traced, env=dict(env, PYTHONHASHSEED="0"), check=True, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return int(re.search(r"Collected : (\d+)", result.stderr)[1])
+
+
 def system_calls(command, env):
     """How often each system call was made, by the process and its children."""
     with tempfile.NamedTemporaryFile("r", prefix="shimport-strace-") as counts:
