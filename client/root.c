@@ -225,7 +225,7 @@ finish:
 
 /* ---- freshness ---- */
 
-/* Ask for a root again: there is a newer image, or another directory at its path, or there was none.
+/* Ask for a root again: there is a newer image, or a newer daemon, or another directory at its path, or there was none.
  * Return: as roots_ask(). */
 static int root_attach_again(ModuleState *state, Root *root) {
         AttachRoot answer;
@@ -318,7 +318,8 @@ Mapping *root_current(ModuleState *state, Root *root) {
                 return NULL;
         if (!root->mapping || root->attaching)
                 return NULL;
-        if (mapping_is_superseded(root->mapping) && root_attach_again(state, root) < 0)
+        if ((mapping_is_superseded(root->mapping) || !mapping_is_live(root->mapping)) &&
+            root_attach_again(state, root) < 0)
                 return NULL;
         return root->mapping && mapping_is_live(root->mapping) ? root->mapping : NULL;
 }

@@ -51,7 +51,7 @@ Root *root_find(ModuleState *state, const char *path, size_t length, uint32_t *r
 /**
  * root_current() - what may be read now
  *
- * Asks the daemon only if it has a newer image, or after root_doubt().
+ * Asks the daemon only if it has a newer image, if the one that gave the image has ended, or after root_doubt().
  *
  * Return: the root's mapping, borrowed until the GIL is given up, or NULL if stock must answer; with an exception
  * only for a lack of memory.
