@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -155,11 +154,4 @@ void staleness_mark_all(Staleness *staleness) {
                 mark(staleness, staleness->directories, i);
         for (uint32_t i = 0; i < staleness->header->entry_count; i++)
                 mark(staleness, staleness->entries, i);
-}
-
-bool staleness_is_vouched(const Staleness *staleness) {
-        uint32_t word =
-                __atomic_load_n((const uint32_t *)&staleness->header->alive.__data.__lock, __ATOMIC_ACQUIRE);
-
-        return (word & FUTEX_TID_MASK) && !(word & FUTEX_OWNER_DIED);
 }

@@ -16,6 +16,7 @@
  * writer but the mapping that its maker already has. Any thread may read; one thread, the maker's, writes.
  */
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -85,7 +86,12 @@ void staleness_mark_entry(Staleness *staleness, uint32_t number);
 void staleness_mark_all(Staleness *staleness);
 
 /* Does somebody vouch for the bits? */
-bool staleness_is_vouched(const Staleness *staleness);
+static inline bool staleness_is_vouched(const Staleness *staleness) {
+        uint32_t word =
+                __atomic_load_n((const uint32_t *)&staleness->header->alive.__data.__lock, __ATOMIC_ACQUIRE);
+
+        return (word & FUTEX_TID_MASK) && !(word & FUTEX_OWNER_DIED);
+}
 
 static inline bool staleness_is_superseded(const Staleness *staleness) {
         return atomic_load_explicit(&staleness->header->superseded, memory_order_acquire);

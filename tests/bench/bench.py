@@ -260,12 +260,17 @@ def report(bench):
     )
     if bench.chosen("freshness"):
         fresh = bench.results["freshness"] = freshness.measure(
-            bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip
+            bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip, bench.pair
         )
         print(
             f"An edit in a root of {fresh['modules']} modules is served from a new image after"
             f" {fresh['edit_ms']['median']:.0f} ms (median; at most {fresh['edit_ms']['maximum']:.0f} ms);"
             f" attach meanwhile: median {fresh['attach_us_while_building']['median']:.0f} us"
+        )
+        lookup = fresh["lookup_ns"]
+        print(
+            f"A lookup there: {lookup['shimport']:.0f} ns, stock's {lookup['stock']:.0f} ns; to ask whether it is stale takes"
+            f" {lookup['staleness_test']:.1f} ns of it, {lookup['staleness_test'] / lookup['shimport']:.2%}"
         )
     if bench.chosen("steady"):
         steady = bench.steady(PAIRS)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""How long a change takes to be served again, and what an attach costs meanwhile: a root of 5,000 modules."""
+"""How long a change takes to be served again, what an attach costs meanwhile, and what it costs at each lookup to be
+told: a root of 5,000 modules."""
 
 import json
 import statistics
@@ -75,9 +76,42 @@ class Edits:
         return (time.perf_counter() - began) * 1e3
 
 
-def measure(daemon, interpreter, directory, attach):
+# Nanoseconds of one lookup by the finder of a directory, the least of several runs; and how many modules were served.
+LOOKUP = """
+import json, sys, time
+sys.path.insert(0, {root!r})
+import package0.module0
+finder = sys.path_importer_cache[package0.__path__[0]]
+names = [f"package0.module{{n}}" for n in range(50)]
+taken = []
+for _ in range(40):
+    began = time.perf_counter_ns()
+    for name in names:
+        finder.find_spec(name)
+    taken.append((time.perf_counter_ns() - began) / len(names))
+shimport = sys.modules.get("_shimport")
+print(json.dumps([min(taken), shimport.status()["served"] if shimport else 0]))
+"""
+
+
+def lookup_ns(pair, env, root):
+    """{"stock", "shimport"}: a lookup in a root that is served; and "staleness_test", the part of it that asks whether
+    anything has changed, measured by itself."""
+    code = LOOKUP.format(root=str(root))
+    found = {}
+    for side, python in (("stock", pair.stock), ("shimport", pair.shim)):
+        runs = [json.loads(harness.run([python, "-c", code], env=env, check=True).stdout) for _ in range(5)]
+        assert all(bool(served) == (side == "shimport") for _, served in runs)
+        found[side] = min(taken for taken, _ in runs)
+    program = harness.BUILD / "bench" / "staleness_cost"
+    found["staleness_test"] = float(harness.run([program, MODULES // 50 + 1, MODULES + MODULES // 50], check=True).stdout)
+    return found
+
+
+def measure(daemon, interpreter, directory, attach, pair):
     """`attach` measures round trips; it runs once at rest and once while image after image is built."""
     edits = Edits(daemon, interpreter, directory)
+    lookup = lookup_ns(pair, daemon.env(), edits.root)
     taken = [edits.edit(n) for n in range(EDITS)]
     stop = threading.Event()
 
@@ -98,4 +132,5 @@ def measure(daemon, interpreter, directory, attach):
         "modules": MODULES,
         "edit_ms": {"median": statistics.median(taken), "maximum": max(taken)},
         "attach_us_while_building": busy,
+        "lookup_ns": lookup,
     }
