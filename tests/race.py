@@ -2,11 +2,13 @@
 """
 make race: change something, then attach or call the barrier, then import; in the same round stock does the same.
 
-    tests/race.py [--rounds N] [--kills N] [--seed N] [--python PYTHON]
+    tests/race.py [--rounds N] [--kills N] [--seed N] [--python PYTHON] [--user UID]
 
-Every kind of change that an import can notice is made to three roots, one of them a git work tree, at random. With
---kills the daemon is killed (SIGKILL) at random points meanwhile and started again. The last line says how many rounds
-there were, how many answers were stale and how many errors stock does not raise; the exit status says whether any.
+Every kind of change that an import can notice is made at random to four roots, one of them a git work tree and one the
+site-packages of a virtual environment that pip installs into. With --kills the daemon is killed (SIGKILL) at random
+points meanwhile and started again. Started by root, half of it is run as an ordinary user, at the same time: root may
+read what has lost its permissions. The last line says how many rounds there were, how many answers were stale and how
+many errors stock does not raise; the exit status says whether any.
 """
 
 import argparse
@@ -26,11 +28,17 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import harness  # noqa: E402
+import wire  # noqa: E402
 
 NAMES = ["m0", "m1", "m2", "m3", "m4"]
 PACKAGES = ["p0", "p1", "p2"]
 IMPORTED = [*NAMES, *PACKAGES, *(f"{p}.{m}" for p in PACKAGES for m in ("m0", "m1", "sub", "sub.m0")), "tree", "tree.a"]
+VERSIONS = ["1.0", "2.0", "3.0"]  # of what pip installs
+IMPORTED += ["raced", *(f"raced.{harness.wheel_module(version)}" for version in VERSIONS)]
 HANG = 30  # seconds
+LATE = 0.1  # seconds after which a change is seen without asking
+AGAIN_SLACK = 0.5  # seconds beyond one build: to be asked, to be scheduled, to be asked again
+USER = 65534
 
 
 class Worker:
@@ -64,17 +72,20 @@ class Worker:
 
 
 class Tree:
-    """Three roots and what can be done to them."""
+    """Four roots and what can be done to them."""
 
-    def __init__(self, directory, chance):
+    def __init__(self, directory, chance, python):
         self.random = chance
         self.directory = directory
         self.count = 0
-        self.roots = [directory / name for name in ("first", "second", "git")]
+        self.above = directory / "above"
+        self.roots = [self.above / "first", self.above / "second", directory / "git"]
         self.aside = directory / "aside"
         self.changes = [getattr(self, name) for name in dir(Tree) if name.startswith("change_")]
+        self.vanished = None  # how to bring back what is gone for a round
         for path in (*self.roots, self.aside):
             path.mkdir(parents=True)
+        self.make_venv(python)
         self.make_git(self.roots[2])
         for root in self.roots[:2]:
             for name in NAMES[:3]:
@@ -111,6 +122,15 @@ class Tree:
             self.git("add", "-A")
             self.git("-c", "user.name=race", "-c", "user.email=race@localhost", "commit", "-qm", branch)
 
+    def make_venv(self, python):
+        harness.run([python, "-m", "venv", "--without-pip", self.directory / "venv"], check=True)
+        self.pip = [python, "-m", "pip", "--python", self.directory / "venv" / "bin" / "python3"]
+        if harness.run([*self.pip, "--version"]).returncode:
+            print(f"{python} has no pip: nothing is installed by it", flush=True)
+            self.pip = None
+        self.wheels = [harness.make_wheel(self.directory, version) for version in VERSIONS]
+        self.roots.append(harness.Pair.site(self.directory / "venv" / "bin" / "python3"))
+
     def git(self, *arguments):
         harness.run(["git", "-C", self.roots[2], *arguments], check=True)
 
@@ -127,8 +147,18 @@ class Tree:
         found = sorted(path for path in self.root().rglob("*.py") if not path.is_dir())
         return self.random.choice(found) if found else None
 
+    def open_module(self):
+        """One that may be read and written: change_chmod() may have been there before."""
+        module = self.module()
+        if module and module.exists() and not os.access(module, os.R_OK | os.W_OK):
+            module.chmod(0o644)
+        return module
+
     def remove(self, path):
         if path.is_dir() and not path.is_symlink():
+            for below in path.rglob("*"):
+                if below.is_dir() and not below.is_symlink():
+                    below.chmod(0o755)
             shutil.rmtree(path)
         elif path.exists() or path.is_symlink():
             path.unlink()
@@ -141,11 +171,11 @@ class Tree:
     # -- the changes --
 
     def change_write_in_place(self):
-        if module := self.module():
+        if module := self.open_module():
             module.write_text(self.text() + "#" * self.random.randrange(40) + "\n")
 
     def change_same_size_and_time(self):
-        module = self.module()
+        module = self.open_module()
         if module and not module.is_symlink() and module.stat().st_nlink == 1:
             before = module.stat()
             text = module.read_text()
@@ -216,6 +246,7 @@ class Tree:
         links = [path for root in self.roots[:2] for path in root.rglob("*.py") if path.is_symlink() and path.exists()]
         if links:
             target = self.random.choice(links).resolve()
+            target.chmod(0o644)
             self.random.choice([lambda: target.write_text(self.text() + "#\n"), target.unlink])()
 
     def change_directory_link(self):
@@ -253,7 +284,7 @@ class Tree:
             path.mkdir()
 
     def change_syntax_error(self):
-        if module := self.module():
+        if module := self.open_module():
             module.write_text("value = = 1\n")
 
     def change_compile(self):
@@ -271,21 +302,62 @@ class Tree:
         if self.random.random() < 0.3:
             self.git("checkout", "-q", "-f", self.random.choice(["one", "two"]))
 
-    def change_root(self):
-        """The whole root is another directory, or is gone for the time of a round."""
-        root = self.root()
+    def change_pip(self):
+        if not self.pip or self.random.randrange(12):
+            return
+        if self.random.randrange(4):
+            options = ["--no-index", "--no-deps", "--no-cache-dir", "--force-reinstall", "--disable-pip-version-check"]
+            harness.run([*self.pip, "install", *options, "-q", self.random.choice(self.wheels)], check=True)
+        else:
+            harness.run([*self.pip, "uninstall", "-y", "-q", "raced"], check=True)
+
+    def change_directory(self):
+        """A whole root is another directory, or one above it is."""
+        path = self.random.choice([*self.roots[:2], self.above])
         if not self.random.randrange(10):
             spare = self.spare()
-            shutil.copytree(root, spare, symlinks=True)
-            root.rename(self.spare())
-            spare.rename(root)
+            for below in path.rglob("*.py"):  # what has lost its permissions cannot be copied
+                if below.exists() and not below.is_symlink() and not os.access(below, os.R_OK):
+                    below.chmod(0o644)
+            shutil.copytree(path, spare, symlinks=True)
+            for below in (spare, *spare.iterdir()):  # stock believes in the times of directories
+                if below.is_dir() and not below.is_symlink():
+                    os.utime(below)
+            path.rename(self.spare())
+            spare.rename(path)
+
+    def vanish(self):
+        """Something is gone, or locked, until the next round. Returns whether that is seen without asking."""
+        path = self.random.choice([*self.roots[:2], self.above, self.root() / self.random.choice(PACKAGES)])
+        if not path.is_dir() or path.is_symlink():
+            return True
+        if self.random.randrange(2):
+            spare = self.spare()
+            path.rename(spare)
+            self.vanished = lambda: spare.rename(path)
+            return True
+        path.chmod(0)
+        self.vanished = lambda: path.chmod(0o755)
+        return path != self.above
 
     def change(self):
-        self.random.choice(self.changes)()
+        """One or some of the changes. Returns their names, and whether they are seen without asking."""
+        if self.vanished:
+            self.vanished()
+            self.vanished = None
+        changes = self.random.choices(self.changes, k=self.random.choice([1, 1, 1, 2, 4]))
+        for change in changes:
+            change()
+        seen = True if self.random.randrange(25) else self.vanish()
         if self.count % 500 == 0:
-            for path in self.aside.iterdir():
-                if not any(link.resolve() == path for root in self.roots[:2] for link in root.rglob("*") if link.is_symlink()):
-                    self.remove(path)
+            self.tidy()
+        return [change.__name__ for change in changes] + ["vanish"] * bool(self.vanished), seen
+
+    def tidy(self):
+        led_to = {link.resolve() for root in self.roots[:2] for link in root.rglob("*") if link.is_symlink()}
+        for path in self.aside.iterdir():
+            if not self.vanished and not any(path in (link, *link.parents) for link in led_to):
+                self.remove(path)
 
 
 class Race:
@@ -293,13 +365,15 @@ class Race:
         self.python = python
         self.random = random.Random(seed)
         # The standard library, of which no image is needed here, would keep each new daemon busy for seconds.
-        self.daemon = harness.Daemon(directory / "daemon", config="[daemon]\nBuildTimeout=1\nBuildJobs=4\n").start()
+        self.daemon = harness.Daemon(directory / "daemon", config="[daemon]\nBuildTimeout=2\nBuildJobs=8\n").start()
         self.env = self.daemon.env(SHIMPORT_BUDGET_MS=5000)
-        self.tree = Tree(directory / "tree", self.random)
+        self.tree = Tree(directory / "tree", self.random, python)
+        self.make_quiet(directory / "quiet")
         self.fork = Worker(python, self.env, "fork")
         self.stay = None
-        self.wrong = []
-        self.stock_stale = 0
+        self.stay_is_warm = False
+        self.stale = self.errors = self.stock_stale = 0
+        self.again = []  # (seconds until a new daemon served, seconds its build took)
         self.counts = [0, 0, 0]
         self.ways = collections.Counter()
         self.history = collections.deque(maxlen=6)
@@ -308,14 +382,19 @@ class Race:
         self.fork.close()
         if self.stay:
             self.stay.close()
+        if self.tree.vanished:
+            self.tree.vanished()
         self.daemon.stop()
 
-    def question(self, shim):
-        return {"path": [str(root) for root in self.tree.roots], "names": IMPORTED, "shim": shim}
+    def question(self, shim, barrier=True):
+        return {"path": [str(root) for root in self.tree.roots], "names": IMPORTED, "shim": shim, "barrier": barrier}
 
-    def ask_shim(self):
-        """A process that attaches (most are forked from one that did not), or one that calls the barrier."""
-        way = self.random.choices(["fork", "stay", "fresh"], [75, 23, 2])[0]
+    def ask_shim(self, seen):
+        """A process that attaches (most are forked from one that did not), or one that ran on: after the barrier, or, if
+        the changes are of a kind that is seen without it, a while later."""
+        way = self.random.choices(["fork", "stay", "late", "fresh"], [73, 20, 5, 2])[0]
+        if way == "late" and not (seen and self.stay_is_warm):
+            way = "stay"
         self.ways[way] += 1
         if way == "fork":
             return way, self.fork.ask(self.question(True))
@@ -325,11 +404,17 @@ class Race:
                 return way, worker.ask(self.question(True))
             finally:
                 worker.close()
+        if way == "late":
+            time.sleep(LATE)
+            return way, self.stay.ask(self.question(True, barrier=False))
         if self.stay and not self.random.randrange(50):
             self.stay.close()
             self.stay = None
         if self.stay is None:
             self.stay = Worker(self.python, self.env, "stay")
+        # Where a directory was gone, sys.path_importer_cache has it that nothing is there, stock's too, until the next
+        # importlib.invalidate_caches().
+        self.stay_is_warm = not self.tree.vanished
         return way, self.stay.ask(self.question(True))
 
     @staticmethod
@@ -349,22 +434,27 @@ class Race:
     def round(self):
         if not self.random.randrange(8):  # let an image be built, to be the one that is changed
             time.sleep(0.3 + self.random.random() * 0.3)
-        for _ in range(self.random.choice([1, 1, 1, 2, 4])):
-            change = self.random.choice(self.tree.changes)
-            change()
-            self.history.append(change.__name__)
+        changes, seen = self.tree.change()
+        self.history.extend(changes)
         if not self.random.randrange(10):
             time.sleep(self.random.random() * 0.3)  # let a builder get somewhere
-        way, ours = self.ask_shim()
+        way, ours = self.ask_shim(seen)
         theirs = self.fork.ask(self.question(False))
         for name, mine, stock in zip(IMPORTED, ours["found"], theirs["found"]):
-            if mine != stock and self.stock_is_stale(mine, stock):
-                self.stock_stale += 1
-            elif mine != stock:
-                self.wrong.append((way, name, mine, stock, list(self.history)))
-                print("WRONG:", *self.wrong[-1], sep="\n  ", flush=True)
-        if way != "stay":
+            if mine != stock:
+                self.differ(way, name, mine, stock)
+        if way in ("fork", "fresh"):
             self.counts = [a + b for a, b in zip(self.counts, ours["counts"])]
+
+    def differ(self, way, name, mine, stock):
+        if self.stock_is_stale(mine, stock):
+            self.stock_stale += 1
+            return
+        if len(mine) == 2:
+            self.errors += 1
+        else:
+            self.stale += 1
+        print("WRONG:", sum(self.ways.values()), way, name, mine, stock, list(self.history), sep="\n  ", flush=True)
 
     def run(self, rounds, enough=lambda: False):
         done = 0
@@ -372,27 +462,82 @@ class Race:
             self.round()
             done += 1
             if sys.stderr.isatty() and done % 20 == 0:
-                sys.stderr.write(f"\r\033[K{done} rounds, {len(self.wrong)} wrong")
+                sys.stderr.write(f"\r\033[K{done} rounds, {self.stale + self.errors} wrong")
         return done
+
+    def make_quiet(self, root):
+        """A root that nobody changes, to see how soon a new daemon serves it."""
+        root.mkdir()
+        for n in range(50):
+            (root / f"quiet{n}.py").write_text(f"value = {n}\n" * 50)
+        describe = harness.BUILD / "python" / "shimport" / "describe.py"
+        self.described = json.loads(harness.run([self.python, describe], check=True).stdout)
+        self.quiet = str(root)
+
+    def serve_again(self):
+        """A daemon that has just been started serves within the time of one build, counted from the first request."""
+        began = time.monotonic()
+        state = None
+        while state != wire.SERVED:
+            with self.daemon.connect() as connection:
+                ((state, reason, fd),) = wire.ask_attach(connection, self.described, [self.quiet])
+            if fd is not None:
+                os.close(fd)
+            assert state in (wire.SERVED, wire.BUILDING), reason
+            assert time.monotonic() < began + HANG, "a new daemon does not serve"
+            time.sleep(0.005)
+        taken = time.monotonic() - began
+        images = self.daemon.status()["images"]
+        built = next(image["built_ms"] for image in images if image["root"] == self.quiet) / 1000
+        self.again.append((taken, built))
+        assert taken < built + AGAIN_SLACK, f"{taken:.3f} s until a new daemon served, for a build of {built:.3f} s"
 
     def run_kills(self, kills):
         """Rounds go on while the daemon dies and comes back."""
         done = threading.Event()
         chance = random.Random(self.random.random())
+        failed = []
 
-        def killer():
+        def kill():
             for _ in range(kills):
-                time.sleep(chance.random() * 1.2)
+                if chance.randrange(3):
+                    time.sleep(chance.random() * 1.2)
+                else:
+                    self.serve_again()
                 self.daemon.kill()
                 time.sleep(chance.random() * 0.1)
                 self.daemon.start()
+
+        def killer():
+            try:
+                kill()
+            except BaseException as error:
+                failed.append(error)
             done.set()
 
         thread = threading.Thread(target=killer, daemon=True)
         thread.start()
         rounds = self.run(0, done.is_set)
         thread.join()
+        if failed:
+            raise failed[0]
         return rounds
+
+
+def as_user(options, python, directory):
+    """The command for an ordinary user's half, with copies of what that user might not come at; or None."""
+    if os.geteuid() != 0 or options.user is not None or not harness.user_may_run(harness.Interpreter(python, "", ""), USER):
+        return None
+    ignore = shutil.ignore_patterns("obj", "tests", "bench", "stdlib", "clang", "sanitize", "__pycache__")
+    shutil.copytree(harness.ROOT / "tests", directory / "tests")
+    shutil.copytree(harness.BUILD, directory / "build", ignore=ignore)
+    home = directory / "home"
+    home.mkdir()
+    os.chown(home, USER, USER)
+    command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", f"HOME={home}"]
+    command += [f"SHIMPORT_BUILD={directory / 'build'}", sys.executable, "-B", directory / "tests" / "race.py"]
+    command += ["--rounds", (options.rounds + 1) // 2, "--kills", (options.kills + 1) // 2]
+    return [str(part) for part in [*command, "--seed", options.seed + 1, "--python", python, "--user", USER]]
 
 
 def main():
@@ -401,9 +546,25 @@ def main():
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--python", default=None, help="the first that the client was built for")
+    parser.add_argument("--user", type=int, default=None, help="who runs it")
     options = parser.parse_args()
     python = options.python or harness.interpreters()[0].executable
-    print(f"seed {options.seed}, {python}", flush=True)
+    with harness.public_directory() as directory:
+        command = as_user(options, python, directory)
+        if command:
+            user = subprocess.Popen(command)
+            options.rounds //= 2
+            options.kills //= 2
+        try:
+            status = run(options, python)
+        finally:
+            users = user.wait() if command else 0
+    return status | users
+
+
+def run(options, python):
+    who = f"as user {os.geteuid()}"
+    print(f"{who}: seed {options.seed}, {python}", flush=True)
     with harness.public_directory() as directory:
         race = Race(python, directory, options.seed)
         began = time.monotonic()
@@ -413,10 +574,17 @@ def main():
             race.close()
     served, fallback, stale = race.counts
     ways = ", ".join(f"{n} {way}" for way, n in sorted(race.ways.items()))
-    print(f"{time.monotonic() - began:.0f} s; {ways}; {served} modules served, {fallback} by stock, {stale} stale bits heeded")
-    print(f"{rounds} rounds, {options.kills} kills: {len(race.wrong)} answers are wrong,"
-          f" {race.stock_stale} times stock believed a pyc of another source")
-    return 1 if race.wrong else 0
+    text = f"{who}: {time.monotonic() - began:.0f} s; {ways}; {served} modules served, {fallback} by stock, {stale} stale bits heeded"
+    if race.again:
+        taken, built = (max(seconds) for seconds in zip(*race.again))
+        text += f"; a new daemon served after {taken:.2f} s at most, for a build of {built:.2f} s at most"
+    print(text)
+    print(
+        f"{who}: {rounds} rounds, {options.kills} kills: {race.stale} stale, {race.errors} errors that stock does not raise;"
+        f" {race.stock_stale} times stock believed a pyc of another source",
+        flush=True,
+    )
+    return 1 if race.stale or race.errors else 0
 
 
 if __name__ == "__main__":

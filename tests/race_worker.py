@@ -3,7 +3,8 @@
 Imports what it is told to and says what came of it, as a line of JSON for each line of JSON.
 
     race_worker.py CLIENT fork    each answer is given by a child forked before activation, so that it really attaches
-    race_worker.py CLIENT stay    activated once; what was imported is forgotten, and the caches are invalidated
+    race_worker.py CLIENT stay    activated once; what was imported is forgotten, and the caches are invalidated if a
+                                   barrier is asked for
     race_worker.py CLIENT once    answers one line
 """
 
@@ -68,7 +69,8 @@ def stayed(question):
         begin(question)
     for name in set(sys.modules) - KEPT:
         del sys.modules[name]
-    importlib.invalidate_caches()
+    if question["barrier"]:
+        importlib.invalidate_caches()
     print(answer(question), flush=True)
 
 

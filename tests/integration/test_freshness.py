@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-import zipfile
 
 import pytest
 
@@ -237,28 +236,6 @@ def test_a_file_that_is_written_while_it_is_read(site):
     assert site.value() == "at last"
 
 
-def test_constant_change_starves_nobody(site, one_pair, tmp_path):
-    """Thousands of changes a second: others are served, images are published all the same, memory is bounded."""
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "quiet.py").write_text("value = 'quiet'\n")
-    site.daemon.warm(one_pair.shim, paths=[other])
-    generation = site.image()["generation"]
-    resident = lambda: int(pathlib.Path(f"/proc/{site.daemon.pid}/statm").read_text().split()[1]) * 4096
-    before, deadline, changes = resident(), time.monotonic() + 5, 0
-    while time.monotonic() < deadline:
-        for _ in range(1000):
-            (site.root / f"busy{changes % 50}.py").write_text(f"value = {changes}\n")
-            changes += 1
-        env = dict(site.env, PYTHONPATH=str(other))
-        roots = one_pair.status("-B", code="import quiet", env=env)["roots"]
-        assert [root["served"] for root in roots if root["path"] == str(other)] == [1]
-    assert changes > 5000
-    assert site.image()["generation"] > generation
-    assert resident() < before + 64 * 2**20
-    assert site.value(f"busy{(changes - 1) % 50}") == str(changes - 1)
-
-
 def test_a_log_file_in_a_root_causes_no_build(site):
     generation = site.image()["generation"]
     with open(site.root / "log", "w") as log:
@@ -307,19 +284,6 @@ print(seen)
         time.sleep(0.3)
 
 
-def make_wheel(directory, version):
-    """A wheel by hand: nothing is built, nothing is fetched."""
-    path = directory / f"raced-{version}-py3-none-any.whl"
-    info = f"raced-{version}.dist-info"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr("raced/__init__.py", f"value = '{version}'\n")
-        wheel.writestr(f"raced/only{version.replace('.', '')}.py", f"value = 'only {version}'\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: raced\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
-
-
 def test_pip_install_of_another_version(site, tmp_path):
     """Into a virtual environment that is served; files come from a wheel whose times are all the same."""
     pip = [sys.executable, "-m", "pip", "--python", site.pair.shim]
@@ -328,8 +292,8 @@ def test_pip_install_of_another_version(site, tmp_path):
     running = site.start()
     for version in ("1.0", "2.0", "1.0", "3.0"):
         options = ["--no-index", "--no-deps", "--force-reinstall", "--disable-pip-version-check", "-q"]
-        harness.run([*pip, "install", *options, make_wheel(tmp_path, version)], check=True)
-        code = f"import raced, raced.only{version.replace('.', '')}; print(raced.value)"
+        harness.run([*pip, "install", *options, harness.make_wheel(tmp_path, version)], check=True)
+        code = f"import raced, raced.{harness.wheel_module(version)}; print(raced.value)"
         assert site.pair.run_shim("-c", code, env=site.env, check=True).stdout == f"{version}\n"
         assert running.value("raced", before="import importlib; importlib.invalidate_caches()") == version
         site.pair.run_shim("-c", "import raced.only10" if version != "1.0" else "import raced.only20", env=site.env)
