@@ -19,9 +19,10 @@ BUILD ?= build$(if $(SANITIZE),/sanitize)
 PYTHONS ?=
 export PYTHONS
 
-# For `make race`.
+# For `make race`. Each flood lasts FLOOD seconds.
 ROUNDS ?= 20000
 KILLS ?= 0
+FLOOD ?= 60
 
 # For the tests, the demo and the benchmarks.
 export SHIMPORT_BUILD = $(abspath $(BUILD))
@@ -34,8 +35,8 @@ TEST_PYTHON ?= /usr/bin/python3
 
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
         libjansson-dev libsystemd-dev python3 python3-dev strace
-PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-prometheus-client python3-pytest systemd util-linux \
-        valgrind $(PACKAGES_PROGRAMS)
+PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest python3-venv systemd \
+        util-linux valgrind $(PACKAGES_PROGRAMS)
 PACKAGES_LINT = clang clang-format clang-tidy
 PACKAGES_MATRIX = debootstrap
 
@@ -107,7 +108,7 @@ UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix race bench \
+.PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix race flood bench \
         install uninstall format lint clean
 
 all: build
@@ -119,6 +120,7 @@ help:
 	@echo 'make check-units    the C tests alone, also with SANITIZE=address,undefined'
 	@echo 'make check-matrix   the tests in a Debian sid chroot, with its CPythons 3.13 and up (as root)'
 	@echo 'make race           changes files and imports them, ROUNDS=20000 times, or until KILLS=500 daemons are dead'
+	@echo 'make flood          makes ten thousand changes a second for FLOOD=60 seconds'
 	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs'
 	@echo 'make install        into DESTDIR= PREFIX=/usr/local; make uninstall takes it out again'
 	@echo 'make deps           installs the Debian packages that any of this needs'
@@ -169,6 +171,10 @@ $(BUILD)/tests/%: $(OBJ)/tests/unit/%.o $(LIBRARIES)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(UNIT_LIBS)
 
 units: $(UNITS)
+
+$(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libshared.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(UNIT_LIBS)
 
 # ---------------------------------------------------------------------------------------------------------
 # The client's side: once for each SOABI, by a make of its own that gets SOABI and PYTHON_INCLUDE
@@ -257,13 +263,19 @@ race:
 	@$(MAKE) --no-print-directory build
 	@$(TEST_PYTHON) tests/race.py --rounds $(ROUNDS) --kills $(KILLS)
 
+# Ten thousand changes a second.
+flood:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
+	@$(MAKE) --no-print-directory build
+	@SHIMPORT_FLOOD=$(FLOOD) $(TEST_PYTHON) -m pytest -q -s -p no:cacheprovider tests/integration/test_flood.py
+
 check-matrix:
 	$(call install_packages,$(PACKAGES_MATRIX))
 	@tests/matrix.sh $(PACKAGES_BUILD) $(filter-out $(PACKAGES_PROGRAMS),$(PACKAGES_CHECK))
 
 bench:
 	$(call install_packages,$(PACKAGES_BUILD) python3-pytest $(PACKAGES_PROGRAMS))
-	$(BUILDING) build
+	$(BUILDING) build $(BUILD)/bench/staleness_cost
 	@$(TEST_PYTHON) tests/bench/bench.py
 
 # ---------------------------------------------------------------------------------------------------------
@@ -306,7 +318,7 @@ uninstall:
 
 # ---------------------------------------------------------------------------------------------------------
 
-C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch])
+C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch] tests/bench/*.c)
 
 format:
 	clang-format -i $(C_FILES)
