@@ -174,7 +174,8 @@ static int request_send(int socket, const AttachRequest *request, AttachRoot *ro
 }
 
 /* One answer for each root, and their descriptors in turn. */
-static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_roots, Packet *packet) {
+static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_roots, Packet *packet,
+                      int *ret_gc) {
         _cleanup_(reply_freep) Shimport__Reply *reply = NULL;
         const Shimport__AttachReply *attach;
         size_t at = 0, expected = 0;
@@ -200,6 +201,7 @@ static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_
                         root_accept_state(&roots[i], packet->fds[at]);
                 at += answer->has_state;
         }
+        *ret_gc = attach->gc;
         return 0;
 }
 
@@ -224,7 +226,7 @@ static int reply_wait(int socket, uint64_t deadline, Packet **ret_packet) {
 }
 
 static int converse(const Endpoint *endpoint, const AttachRequest *request, AttachRoot *roots, size_t n_roots,
-                    uint64_t deadline) {
+                    uint64_t deadline, int *ret_gc) {
         _cleanup_(packet_freep) Packet *packet = NULL;
         _cleanup_close_ int socket = -1;
         int r;
@@ -238,20 +240,19 @@ static int converse(const Endpoint *endpoint, const AttachRequest *request, Atta
         r = reply_wait(socket, deadline, &packet);
         if (r < 0)
                 return r;
-        return reply_take(request, roots, n_roots, packet);
+        return reply_take(request, roots, n_roots, packet, ret_gc);
 }
 
-int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots,
-               char ret_socket[sizeof(((struct sockaddr_un *)0)->sun_path)]) {
+int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, AttachDaemon *ret_daemon) {
         uint64_t deadline = now_ms() + request->budget_ms;
         Endpoint endpoints[ENDPOINTS_MAX];
         size_t n = endpoint_list(endpoints);
         int r, result = -ENOENT;
 
         for (size_t i = 0; i < n; i++) {
-                r = converse(&endpoints[i], request, roots, n_roots, deadline);
+                r = converse(&endpoints[i], request, roots, n_roots, deadline, &ret_daemon->gc);
                 if (r == 0) {
-                        strcpy(ret_socket, endpoints[i].address.sun_path);
+                        strcpy(ret_daemon->socket, endpoints[i].address.sun_path);
                         return 0;
                 }
                 if (attach_is_absence(result))

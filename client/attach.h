@@ -56,16 +56,20 @@ int attach_root_open(AttachRoot *root, const char *path);
 /* Closes the directory; the mapping stays. */
 void attach_root_close(AttachRoot *root);
 
+/* Who answered. */
+typedef struct AttachDaemon {
+        char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
+        int gc; /* Shimport__GcPolicy: what it would have processes do */
+} AttachDaemon;
+
 /**
  * attach_run() - ask a daemon for the images of some roots
  * @roots:      opened; each gets its answer. At most PACKET_ROOTS_MAX.
- * @ret_socket: path of the socket that answered
  *
  * Return: 0; a negative errno if no daemon answered: -ENOENT or -ECONNREFUSED (none there), -EPERM (not one to
  * trust), -ETIMEDOUT or -EAGAIN (too slow), -EPROTO (not what it should be).
  */
-int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots,
-               char ret_socket[sizeof(((struct sockaddr_un *)0)->sun_path)]);
+int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, AttachDaemon *ret_daemon);
 
 /* Nobody listens, or who did is gone: known at once, and another time somebody may. */
 bool attach_is_absence(int error);

@@ -30,6 +30,16 @@ const char *collect_policy_name(CollectPolicy policy) {
         return names[policy];
 }
 
+void collect_choose(Collect *collect, CollectPolicy policy) {
+        collect->policy = policy;
+        collect->chosen = true;
+}
+
+void collect_suggest(Collect *collect, CollectPolicy policy) {
+        if (!collect->chosen)
+                collect->policy = policy;
+}
+
 #if FACTS_KNOWN
 
 /* A set is made without a free list, so it is counted. */
@@ -114,8 +124,10 @@ void collect_end(Collect *collect) {
                 return;
         collect->held = false;
         youngest = facts_generations();
-        if (youngest->count < 0)
+        if (youngest->count < 0) {
                 youngest->count = collect->count;
+                facts_gc_age();
+        }
         if (collect->freezes)
                 collect_freeze(collect);
 }

@@ -15,7 +15,8 @@
  *
  * A hold lends the youngest generation a number of allocations before its threshold counts. So whatever a module
  * sees or sets (gc.isenabled(), thresholds, callbacks, gc.collect()) is as it was; a collection that it asks for
- * itself ends the hold; and a module whose body never ends is collected again when the loan is used up.
+ * itself ends the hold; and a module whose body never ends is collected again when the loan is used up. What the
+ * import made is then of the second generation, where collections would have moved it.
  */
 
 #include <Python.h>
@@ -32,6 +33,7 @@ typedef enum CollectPolicy {
 /* One interpreter's. All zeros: nothing is known, and stock is the policy. */
 typedef struct Collect {
         CollectPolicy policy;
+        bool chosen;      /* by the environment or the program */
         bool known;       /* where the interpreter counts has been found, and seen to count */
         unsigned depth;   /* of served imports that run */
         bool held;        /* by the outermost of them */
@@ -43,6 +45,12 @@ typedef struct Collect {
 /* Return: the policy of a name, or -1. */
 int collect_policy_from_name(const char *name);
 const char *collect_policy_name(CollectPolicy policy);
+
+/* Choose for good, or until the program does so again. */
+void collect_choose(Collect *collect, CollectPolicy policy);
+
+/* What is in force unless somebody has chosen. */
+void collect_suggest(Collect *collect, CollectPolicy policy);
 
 /* Look whether this interpreter can hold. An import that runs goes on under the policy that it began with. */
 void collect_learn(Collect *collect);

@@ -278,6 +278,26 @@ static inline struct gc_generation *facts_generations(void) {
                                         _Alignof(struct gc_generation) * _Alignof(struct gc_generation));
 }
 
+/* Moves the youngest generation into the second, as a collection does with what is alive. 3.14 began with generations
+ * of another kind. */
+static inline void facts_gc_age(void) {
+#if !FACTS_IS(14)
+        struct gc_generation *generations = facts_generations();
+        PyGC_Head *from = &generations[0].head, *to = &generations[1].head, *first, *last, *before;
+
+        first = _PyGCHead_NEXT(from);
+        if (first == from || PyInterpreterState_Get()->gc.collecting)
+                return;
+        last = _PyGCHead_PREV(from);
+        before = _PyGCHead_PREV(to);
+        _PyGCHead_SET_NEXT(before, first);
+        _PyGCHead_SET_PREV(first, before);
+        _PyGCHead_SET_NEXT(last, to);
+        _PyGCHead_SET_PREV(to, last);
+        from->_gc_next = from->_gc_prev = (uintptr_t)from;
+#endif
+}
+
 /* The next object of a generation, whatever else the word holds in its low bits. */
 static inline const PyGC_Head *facts_gc_next(const PyGC_Head *head) {
         return (const PyGC_Head *)(head->_gc_next & ~(uintptr_t)3);

@@ -107,11 +107,12 @@ static unsigned budget_from_environment(void) {
         return *end || value > BUDGET_MS_MAX ? ATTACH_BUDGET_MS : (unsigned)value;
 }
 
-static CollectPolicy policy_from_environment(void) {
+static void policy_from_environment(Collect *collect) {
         const char *name = getenv("SHIMPORT_GC");
         int policy = name ? collect_policy_from_name(name) : -1;
 
-        return policy < 0 ? COLLECT_HOLD : (CollectPolicy)policy;
+        if (policy >= 0)
+                collect_choose(collect, (CollectPolicy)policy);
 }
 
 /* The interpreter to build with: in a venv the one it was made from. */
@@ -269,7 +270,7 @@ static PyObject *module_gc_policy(PyObject *module, PyObject *args) {
                         return PyErr_Format(PyExc_ValueError,
                                             "gc_policy() takes \"stock\", \"hold\" or \"freeze\", not \"%s\"",
                                             name);
-                state->collect.policy = (CollectPolicy)policy;
+                collect_choose(&state->collect, (CollectPolicy)policy);
         }
         return PyUnicode_FromString(collect_policy_name(before));
 }
@@ -340,7 +341,7 @@ static int module_exec(PyObject *module) {
         state->pid = getpid();
         state->debug = debug && *debug && strcmp(debug, "0") != 0;
         state->budget_ms = budget_from_environment();
-        state->collect.policy = policy_from_environment();
+        policy_from_environment(&state->collect);
         state->unmarshal = thaw && strcmp(thaw, "0") == 0;
         PyOS_snprintf(state->reason, sizeof(state->reason), "not activated");
         if (names_learn(&state->names) < 0)

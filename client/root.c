@@ -122,6 +122,17 @@ void root_free_all(ModuleState *state) {
         state->arena = arena_free(state->arena);
 }
 
+static CollectPolicy policy_of(int gc) {
+        switch (gc) {
+        case SHIMPORT__GC_POLICY__GC_HOLD:
+                return COLLECT_HOLD;
+        case SHIMPORT__GC_POLICY__GC_FREEZE:
+                return COLLECT_FREEZE;
+        default:
+                return COLLECT_STOCK;
+        }
+}
+
 /* Ask for roots that are open. A daemon that fails us makes the state deaf, and so does its absence at start-up.
  * Return: 0; 1 if no daemon answered; -1: no memory. */
 static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late) {
@@ -132,6 +143,7 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 .budget_ms = state->budget_ms,
         };
         bool answered = false;
+        AttachDaemon daemon;
         Py_ssize_t length;
         int r;
 
@@ -141,7 +153,7 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
         request.tag_length = (size_t)length;
         if (!state->deaf) {
                 Py_BEGIN_ALLOW_THREADS
-                r = attach_run(&request, roots, n, state->socket);
+                r = attach_run(&request, roots, n, &daemon);
                 Py_END_ALLOW_THREADS
                 answered = r == 0;
                 if (r < 0) {
@@ -150,6 +162,8 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                         PyOS_snprintf(state->reason, sizeof(state->reason), "no daemon answered: %s",
                                       strerror(-r));
                 } else {
+                        strcpy(state->socket, daemon.socket);
+                        collect_suggest(&state->collect, policy_of(daemon.gc));
                         state->reason[0] = '\0';
                 }
         }

@@ -31,6 +31,7 @@ struct ConfigKey {
 static int parse_number(const ConfigKey *key, const char *value, void *field);
 static int parse_size(const ConfigKey *key, const char *value, void *field);
 static int parse_path(const ConfigKey *key, const char *value, void *field);
+static int parse_gc(const ConfigKey *key, const char *value, void *field);
 static int parse_validate(const ConfigKey *key, const char *value, void *field);
 
 #define KEY(section_, name_, parse_, field_, least_, most_, accepted_)                                  \
@@ -55,6 +56,7 @@ static const ConfigKey config_keys[] = {
             "1M or more: bytes, with K, M, G or T, or a percentage of the memory as in 10%"),
         KEY("daemon", "WatchLimit", parse_number, watch_limit, 0, INT32_MAX,
             "a number of directories, or 0 for three quarters of fs.inotify.max_user_watches"),
+        KEY("daemon", "GC", parse_gc, gc, 0, 0, "stock, hold or freeze"),
         KEY("daemon", "Validate", parse_validate, validate, 0, 256,
             "auto, watch, stat or never, for all roots, or before the absolute path of one; * and ? fit any"),
 };
@@ -150,6 +152,22 @@ static int parse_path(const ConfigKey *key, const char *value, void *field) {
         free(*(char **)field);
         *(char **)field = path;
         return 0;
+}
+
+static int parse_gc(const ConfigKey *key, const char *value, void *field) {
+        static const char *const names[_GC_N] = {
+                [GC_HOLD] = "hold",
+                [GC_STOCK] = "stock",
+                [GC_FREEZE] = "freeze",
+        };
+
+        (void)key;
+        for (uint64_t i = 0; i < _GC_N; i++)
+                if (strcmp(value, names[i]) == 0) {
+                        *(uint64_t *)field = i;
+                        return 0;
+                }
+        return -EINVAL;
 }
 
 /* A mode, and maybe a pattern of paths after it: each line adds a rule, up to key->most. */

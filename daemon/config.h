@@ -20,6 +20,14 @@ typedef enum Validate {
         _VALIDATE_N
 } Validate;
 
+/* What becomes of a process's cyclic garbage collector during served imports. */
+typedef enum GcPolicy {
+        GC_HOLD,
+        GC_STOCK,
+        GC_FREEZE,
+        _GC_N
+} GcPolicy;
+
 /* One Validate= line. */
 typedef struct ConfigRule {
         Validate validate;
@@ -42,6 +50,7 @@ typedef struct Config {
         uint64_t max_peers_per_user; /* those of one user */
         uint64_t memory_max;         /* bytes of all images */
         uint64_t watch_limit;        /* directories, 0: three quarters of what the kernel allows a user */
+        uint64_t gc;                 /* GcPolicy, for processes that do not choose */
         ConfigRules validate;        /* the last that fits a root is in force */
 } Config;
 

@@ -166,6 +166,7 @@ static void request_attach(Request *request) {
         }
         body.answers = list;
         body.n_answers = attach->n_roots;
+        body.gc = (Shimport__GcPolicy)request->daemon->config.gc;
         reply.body_case = SHIMPORT__REPLY__BODY_ATTACH;
         reply.attach = &body;
         peer_send(request->peer, &reply, fds, n_fds);

@@ -60,6 +60,14 @@ def test_after_the_import_collections_start_as_ever(room):
         """) > 3
 
 
+def test_the_next_collection_does_not_walk_over_what_the_import_made(room):
+    assert room({"busy": BUSY}, """
+        import json, gc, sys
+        import busy
+        print(json.dumps(len(gc.get_objects(generation=0)) < 5000 or sys.version_info[:2] == (3, 14)))
+        """)
+
+
 def test_an_import_that_fails_ends_the_hold(room):
     modules = {"failing": "alive = [{i} for i in range(3000)]\nraise RuntimeError"}
     assert room(modules, """
@@ -170,6 +178,14 @@ def test_the_policy_can_be_asked_for_and_set(room):
             found.append(str(error))
         print(json.dumps(found))
         """, "hold") == ["hold", "hold", "freeze", 'gc_policy() takes "stock", "hold" or "freeze", not "none"']
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_daemon_says_which_policy_is_in_force_and_the_environment_overrules_it(make_daemon, one_pair, policy):
+    daemon = make_daemon(config=f"[daemon]\nGC={policy}\n")
+    ask = ("-c", "import shimport; print(shimport.gc_policy())")
+    assert one_pair.run_shim(*ask, env=daemon.env(), check=True).stdout == f"{policy}\n"
+    assert one_pair.run_shim(*ask, env=dict(daemon.env(), SHIMPORT_GC="stock"), check=True).stdout == "stock\n"
 
 
 def test_a_policy_that_is_none_is_as_if_there_were_none(room):
