@@ -208,8 +208,8 @@ int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root) {
         list_init(&root->link);
         list_init(&root->waiters);
         queue_ticket_init(&root->ticket, root_start);
-        watch_set_init(&root->watched, store_watch(store), on_watched);
-        watch_set_init(&root->watching, store_watch(store), on_watching);
+        watch_set_init(&root->watched, store_watch(store), on_watched, root->key.path);
+        watch_set_init(&root->watching, store_watch(store), on_watching, root->key.path);
         *ret_root = steal_pointer(&root);
         return 0;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "mounts.h"
 #include "util.h"
 #include "watch.h"
 
@@ -46,8 +47,10 @@ typedef struct WatchClaim {
 } WatchClaim;
 
 struct Watch {
-        uv_poll_t poll;
+        uv_poll_t poll, mounts_poll;
         int fd;
+        Mounts *mounts;
+        unsigned open_handles;
         void *directories; /* tsearch(3) tree of WatchDirectory */
         size_t count, limit;
         List sets;
@@ -81,35 +84,61 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
 static void on_close(uv_handle_t *handle) {
         Watch *watch = handle->data;
 
+        if (--watch->open_handles)
+                return;
         fd_close(watch->fd);
+        mounts_free(watch->mounts);
         free(watch);
 }
 
+static int watch_poll(Watch *watch, uv_loop_t *loop, uv_poll_t *poll, int fd, int events) {
+        int r = uv_poll_init(loop, poll, fd);
+
+        if (r < 0)
+                return r;
+        poll->data = watch;
+        watch->open_handles++;
+        return uv_poll_start(poll, events, on_readable);
+}
+
 int watch_new(uv_loop_t *loop, Watch **ret_watch) {
-        _cleanup_free_ Watch *watch = calloc(1, sizeof(*watch));
-        _cleanup_close_ int fd = -1;
+        Watch *watch = calloc(1, sizeof(*watch));
         int r;
 
         if (!watch)
                 return -ENOMEM;
-        fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-        if (fd < 0)
-                return -errno;
         list_init(&watch->sets);
         watch_set_limit(watch, 0);
-        r = uv_poll_init(loop, &watch->poll, fd);
-        if (r < 0)
+        watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        r = watch->fd < 0 ? -errno : watch_poll(watch, loop, &watch->poll, watch->fd, UV_READABLE);
+        if (r >= 0)
+                r = mounts_new(&watch->mounts);
+        if (r >= 0)
+                r = watch_poll(watch, loop, &watch->mounts_poll, mounts_wake_fd(watch->mounts),
+                               UV_PRIORITIZED);
+        if (r < 0) {
+                watch_free(watch);
                 return r;
-        watch->poll.data = watch;
-        watch->fd = steal_fd(&fd);
-        uv_poll_start(&watch->poll, UV_READABLE, on_readable);
-        *ret_watch = steal_pointer(&watch);
+        }
+        *ret_watch = watch;
         return 0;
 }
 
+static void watch_close(Watch *watch, uv_poll_t *poll) {
+        if (poll->data == watch)
+                uv_close((uv_handle_t *)poll, on_close);
+}
+
 Watch *watch_free(Watch *watch) {
-        if (watch)
-                uv_close((uv_handle_t *)&watch->poll, on_close);
+        if (!watch)
+                return NULL;
+        if (!watch->open_handles) {
+                fd_close(watch->fd);
+                free(watch);
+                return NULL;
+        }
+        watch_close(watch, &watch->poll);
+        watch_close(watch, &watch->mounts_poll);
         return NULL;
 }
 
@@ -207,7 +236,33 @@ static void tell(Watch *watch, const struct inotify_event *event) {
         }
 }
 
-void watch_drain(Watch *watch) {
+static bool path_is_below(const char *path, const char *top, size_t length) {
+        return strncmp(path, top, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* Something else is at a path than was before. */
+static void on_mount(void *userdata, const char *path) {
+        Watch *watch = userdata;
+        size_t length = strcmp(path, "/") == 0 ? 0 : strlen(path);
+
+        list_for_each(link, &watch->sets) {
+                WatchSet *set = list_entry(link, WatchSet, link);
+                WatchEvent event = { .directory = "", .name = "", .mask = IN_UNMOUNT };
+                size_t root = set->root ? strlen(set->root) : 0;
+
+                if (!set->root)
+                        continue;
+                while (root > 0 && set->root[root - 1] == '/')
+                        root--;
+                if (path_is_below(path, set->root, root) && path[root] == '/')
+                        event.directory = path + root + 1;
+                else if (!path_is_below(set->root, path, length))
+                        continue;
+                set->handler(set, &event);
+        }
+}
+
+static void inotify_drain(Watch *watch) {
         _Alignas(struct inotify_event) char buffer[64 * 1024];
 
         for (unsigned reads = 0; reads < DRAIN_READS_MAX; reads++) {
@@ -233,8 +288,13 @@ void watch_drain(Watch *watch) {
         tell_all(watch);
 }
 
-void watch_set_init(WatchSet *set, Watch *watch, WatchHandler handler) {
-        *set = (WatchSet){ .watch = watch, .handler = handler };
+void watch_drain(Watch *watch) {
+        mounts_drain(watch->mounts, on_mount, watch);
+        inotify_drain(watch);
+}
+
+void watch_set_init(WatchSet *set, Watch *watch, WatchHandler handler, const char *root) {
+        *set = (WatchSet){ .watch = watch, .handler = handler, .root = root };
         list_init(&set->claims);
         list_init(&set->link);
         list_append(&watch->sets, &set->link);

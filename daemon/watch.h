@@ -9,6 +9,9 @@
  * change that was complete before the call has been told to its handler: that is what an attach is answered
  * after. What the queue could not hold (IN_Q_OVERFLOW) is told to every set as a change of all it watches.
  *
+ * A file system that is mounted over a directory, or no longer is, makes no such event (mounts.h). It is told alike, as
+ * a change of the directory there, to the sets of whose root it is a part.
+ *
  * A WatchSet is what one image depends on. Two sets may claim one directory, the kernel watches it once. A set
  * is owned by its embedder and must be done before it goes; a handler must not add to or clear any set.
  */
@@ -40,6 +43,7 @@ typedef void (*WatchHandler)(WatchSet *set, const WatchEvent *event);
 struct WatchSet {
         Watch *watch;
         WatchHandler handler;
+        const char *root; /* the path of what is claimed, borrowed, or NULL */
         List claims;
         List link; /* in the watch's sets */
 };
@@ -59,7 +63,7 @@ size_t watch_limit(const Watch *watch);
 /* Read what is queued and tell the handlers. */
 void watch_drain(Watch *watch);
 
-void watch_set_init(WatchSet *set, Watch *watch, WatchHandler handler);
+void watch_set_init(WatchSet *set, Watch *watch, WatchHandler handler, const char *root);
 
 /* Give up all claims; the set may be added to again. */
 void watch_set_clear(WatchSet *set);

@@ -130,6 +130,32 @@ def test_a_directory_above_that_is_moved_is_seen_within_100_ms(make_site, tmp_pa
     assert running.value() == "here"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize("below", ["", "package", "package/inner"])
+def test_what_is_mounted_over_a_directory_or_taken_away_is_seen_within_100_ms(site, below):
+    if below == "package/inner":
+        site.write("package/inner.py", "a module")
+        (site.root / below).mkdir()
+        site.warm()
+        site.settle()
+    place = site.root / below
+    name = below.replace("/", ".") or "module"
+    running = site.start()
+    before = running.value(name)
+    for lazily in ([], ["-l"]):
+        harness.run(["mount", "-t", "tmpfs", "none", place], check=True)
+        try:
+            (place / f"{name}.py" if not below else place / "__init__.py").write_text("value = 'mounted over it'\n")
+            time.sleep(0.1)
+            assert running.value(name, before="" if below else BARRIER) == "mounted over it"
+            assert site.value(name) == "mounted over it"
+        finally:
+            harness.run(["umount", *lazily, place], check=True)
+        time.sleep(0.1)
+        assert running.value(name, before="" if below else BARRIER) == before
+        assert site.value(name) == str(before)
+
+
 # -- images that go and come back --
 
 

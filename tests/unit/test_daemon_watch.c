@@ -37,8 +37,8 @@ static int setup(void **state) {
         scratch_new(&fixture->scratch);
         assert_int_equal(uv_loop_init(&fixture->loop), 0);
         assert_int_equal(watch_new(&fixture->loop, &fixture->watch), 0);
-        watch_set_init(&fixture->a.set, fixture->watch, on_event);
-        watch_set_init(&fixture->b.set, fixture->watch, on_event);
+        watch_set_init(&fixture->a.set, fixture->watch, on_event, NULL);
+        watch_set_init(&fixture->b.set, fixture->watch, on_event, fixture->scratch.path);
         *state = fixture;
         return 0;
 }
