@@ -124,7 +124,7 @@ class Job:
 
     def scan(self):
         """List the root and every package below it, level by level, each directory watched first."""
-        level = [Directory("", os.dup(self.root_fd), linked=os.path.realpath(self.root) != self.root)]
+        level = [Directory("", os.dup(self.root_fd))]
         while level:
             below = []
             for start in range(0, len(level), build.SCAN_MAX):
@@ -133,10 +133,18 @@ class Job:
                 for directory, directory.watched in zip(batch, watched):
                     if not directory.watched and self.validate == build.VALIDATE_WATCH:
                         raise LeftOut("no more directories can be watched")
+                    if directory.parent is None:
+                        directory.linked = self.is_linked()
                     below += self.list(directory)
                     os.close(directory.fd)
                     directory.fd = None
             level = sorted(below, key=lambda directory: directory.linked)  # the real one of two comes first
+
+    def is_linked(self):
+        """Whether there is a symbolic link on the way to the root, or the way does not lead there now. The kernel is
+        asked for the way to the root itself, once the directories on it are watched: from then on it is told if one of
+        them moves. To follow the path would only show what is there at the moment, which may be nothing."""
+        return os.readlink(f"/proc/self/fd/{self.root_fd}") != self.root
 
     def opened(self, directories):
         batch = []

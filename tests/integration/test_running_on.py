@@ -9,6 +9,7 @@ import time
 import pytest
 
 import harness
+import wire
 
 BARRIER = "import importlib; importlib.invalidate_caches()"
 OLD = 1e9  # what changed a moment ago is not validated by stat, but left to stock
@@ -104,6 +105,29 @@ def test_a_change_that_is_watched_does_not_wait_for_one_that_is_not(make_site, t
     image = harness.wait_until(lambda: (image := site.image())["state"] == "stale" and image, "the change to be told")
     site.write("watched.py", 1)
     harness.wait_until(lambda: site.image()["generation"] > image["generation"], "another image", 1)
+
+
+def test_a_link_on_the_way_to_a_root_that_was_away_while_it_was_built(make_site, one_python, tmp_path):
+    """The builder must not take a path that leads nowhere for one without a link."""
+    for name in ("old", "new"):
+        (tmp_path / name / "root").mkdir(parents=True)
+        grow_old(tmp_path / name / "root" / "module.py", name)
+        age(tmp_path / name / "root")
+    link = tmp_path / "link"
+    link.symlink_to("old")
+    site = make_site(root=link / "root")
+    roots = wire.open_roots([site.root])
+    link.unlink()
+    with site.daemon.connect() as connection:
+        wire.ask(connection, wire.attach(one_python.describe(), [str(site.root)]), roots)
+    harness.wait_until(lambda: (image := site.image()) and image["generation"], "the image to be built")
+    link.symlink_to("old")
+    running = site.start()
+    assert running.value() == "old" and running.root(site.root)["served"] == 1
+    link.unlink()
+    link.symlink_to("new")
+    time.sleep(0.1)
+    assert running.value() == "new"
 
 
 # -- directories above a root --
