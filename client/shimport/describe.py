@@ -14,13 +14,16 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 CLIENT_DIRECTORY = os.path.dirname(HERE)
 
-# What the one line of a .pth file runs: it loads one shared object by its path and looks for nothing. Whatever goes
-# wrong leaves the interpreter as it was: a missing or foreign file, another version.
+# What the one line of a .pth file runs: it loads one shared object by its path, beside the file itself, and looks for
+# nothing. `sitedir` is what site.addpackage() calls the directory, when it executes the line. A directory that
+# interpreters of several versions and builds share may hold an extension for each: the name says whose it is. Whatever
+# goes wrong leaves the interpreter as it was.
 ACTIVATE = """\
 try:
- import _frozen_importlib as b, _frozen_importlib_external as e
+ import _imp as i, _frozen_importlib as b, _frozen_importlib_external as e
  if '_shimport' not in sys.modules:
-  b._load(b.spec_from_loader('_shimport', e.ExtensionFileLoader('_shimport', %r))).activate()
+  p = sitedir + '/_shimport' + i.extension_suffixes()[0]
+  b._load(b.spec_from_loader('_shimport', e.ExtensionFileLoader('_shimport', p))).activate()
 except Exception: pass
 """
 
@@ -38,12 +41,11 @@ def site_directory():
     return site.getsitepackages()[0]
 
 
-def activation(directory, extension):
+def activation():
     """What makes site activate shimport: [file name, content], see site.addpackage() and PEP 829."""
-    path = os.path.join(directory, os.path.basename(extension))
     if sys.hexversion >= 0x030F0000:
         return ["00-shimport.start", "_shimport:activate\n"]
-    return ["00-shimport.pth", "import sys; exec(%r)\n" % (ACTIVATE % path)]
+    return ["00-shimport.pth", "import sys; exec(%r)\n" % ACTIVATE]
 
 
 def describe():
@@ -70,7 +72,7 @@ def describe():
     about["soabi"] = suffix()[1:].rpartition(".")[0]
     about["extension"] = extension
     about["site_dir"] = site_directory()
-    about["activation"] = activation(about["site_dir"], extension)
+    about["activation"] = activation()
     try:
         if "_shimport" in sys.modules:
             module = sys.modules["_shimport"]
