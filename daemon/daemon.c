@@ -12,6 +12,7 @@
 #include "log.h"
 #include "paths.h"
 #include "request.h"
+#include "status.h"
 #include "util.h"
 #include "version.h"
 
@@ -176,12 +177,31 @@ static int daemon_read_again(Daemon *daemon, char **ret_text) {
         return 0;
 }
 
+/* What `systemctl status` shows, where it has changed. */
+static void daemon_tell(Daemon *daemon) {
+        char line[sizeof(daemon->told)];
+
+        if (!manager_is_there())
+                return;
+        status_line(daemon, line, sizeof(line));
+        if (strcmp(line, daemon->told) == 0)
+                return;
+        strcpy(daemon->told, line);
+        manager_status("%s", line);
+}
+
+static void on_ping(uv_timer_t *timer) {
+        manager_alive();
+        daemon_tell(timer->data);
+}
+
 int daemon_reload(Daemon *daemon, char **ret_text) {
         int r;
 
         manager_reloading();
         r = daemon_read_again(daemon, ret_text);
         manager_ready();
+        daemon_tell(daemon);
         return r;
 }
 
@@ -231,7 +251,8 @@ static int daemon_open_handles(Daemon *daemon) {
         }
         uv_timer_init(&daemon->loop, &daemon->idle);
         daemon->idle.data = daemon;
-        manager_watch(&daemon->loop, &daemon->watchdog);
+        manager_watch(&daemon->loop, &daemon->watchdog, on_ping);
+        daemon->watchdog.data = daemon;
         for (size_t i = 0; i < ELEMENTSOF(numbers); i++) {
                 r = uv_signal_start(&daemon->signals[i], on_signal, numbers[i]);
                 if (r < 0)
@@ -366,6 +387,7 @@ int daemon_run(const DaemonOptions *options) {
                 daemon->started = uv_now(&daemon->loop);
                 log_info("shimportd %s listens at %s", SHIMPORT_VERSION, daemon->socket_path);
                 manager_ready();
+                daemon_tell(daemon);
                 on_quiet(daemon);
         }
         uv_run(&daemon->loop, UV_RUN_DEFAULT);

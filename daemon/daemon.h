@@ -52,6 +52,7 @@ typedef struct Daemon {
         /* for status */
         Latency attaching;
         uint64_t served, fallback, stale;
+        char told[192]; /* the line that the service manager was given last */
 } Daemon;
 
 enum {

@@ -107,18 +107,17 @@ void manager_drop(const char *name) {
         (void)sd_notifyf(false, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
-static void on_ping(uv_timer_t *timer) {
-        (void)timer;
+void manager_alive(void) {
         (void)sd_notify(false, "WATCHDOG=1");
 }
 
-void manager_watch(uv_loop_t *loop, uv_timer_t *timer) {
+void manager_watch(uv_loop_t *loop, uv_timer_t *timer, uv_timer_cb ping) {
         uint64_t interval_us;
 
         uv_timer_init(loop, timer);
         if (sd_watchdog_enabled(false, &interval_us) > 0) {
                 uint64_t pause = interval_us / 1000 / WATCHDOG_PINGS;
 
-                uv_timer_start(timer, on_ping, pause, pause ? pause : 1);
+                uv_timer_start(timer, ping, pause, pause ? pause : 1);
         }
 }

@@ -58,7 +58,10 @@ void manager_keep(const char *name, const int *fds, size_t n_fds);
 /* They are needed no more. */
 void manager_drop(const char *name);
 
-/* Tell the watchdog, from the loop itself, that the loop goes round. The handle is closed by its owner. */
-void manager_watch(uv_loop_t *loop, uv_timer_t *timer);
+/* Tell the watchdog, from the loop itself, that the loop goes round. */
+void manager_alive(void);
+
+/* Have the loop do so in time, if there is a watchdog. The handle is closed by its owner. */
+void manager_watch(uv_loop_t *loop, uv_timer_t *timer, uv_timer_cb ping);
 
 #endif

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""What an operator sees under systemd: the journal's fields, and the line of `systemctl status`."""
+
+import json
+import re
+
+import harness
+
+
+def journal(machine, *matches):
+    result = machine.run("journalctl", "--no-pager", "-o", "json", "-u", "shimportd.service", *matches, check=True)
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def warm(machine, python, *paths):
+    arguments = [part for path in paths for part in ("--path", path)]
+    return machine.run("shimportctl", "warm", "--python", python, *arguments, check=True, timeout=120)
+
+
+def test_the_journal_is_asked_by_field(machine, venv, modules):
+    warm(machine, venv, modules)
+    entry = journal(machine, f"ROOT={modules}")[-1]
+    assert f"{modules}: built for" in entry["MESSAGE"]
+    assert int(entry["IMAGE"]) > 0
+    assert entry["UID"] == "0"
+    assert entry["PRIORITY"] == "6"
+    assert entry["SYSLOG_IDENTIFIER"] == "shimportd"
+    assert entry["INTERPRETER"].startswith("/usr/bin/python3")
+    assert entry["_SYSTEMD_UNIT"] == "shimportd.service"
+    assert not journal(machine, "ROOT=/nowhere")
+    code = "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect('/run/shimport/socket'); s.send(b'?'); s.recv(1)"
+    machine.run("python3", "-c", code, user=61234, check=True)
+    dropped = harness.wait_until(lambda: journal(machine, "UID=61234"), "the entry about a peer")[-1]
+    assert dropped["REASON"] == "a packet that is no message"
+    assert int(dropped["PEER_PID"]) > 1
+
+
+def test_systemctl_status_has_a_line_of_figures(machine, venv, modules):
+    warm(machine, venv, modules)
+    machine.run("systemctl", "reload", "shimportd.service", check=True)
+    line = machine.show("shimportd.service", "StatusText")
+    assert re.fullmatch(r"1 images, 0\.\d of \d+ MiB, \d+ attaches, 1 builds", line), line
