@@ -58,16 +58,19 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/staleness.c $(addp
         audit.c \
         code.c \
         collect.c \
+        entry.c \
         facts.c \
         finder.c \
         loader.c \
         mapping.c \
         module.c \
+        path_finder.c \
         place.c \
         pyc.c \
         root.c \
         sitecustomize.c \
         spec.c \
+        splice.c \
         stock.c \
         tag.c \
         texts.c \

@@ -99,6 +99,14 @@ _Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(digit) == 4, "all versions");
 #endif
 
 /* ----------------------------------------------------------------------------------------------------------
+ * Bytecode: how a call is compiled, see splice.c. */
+
+#define FACTS_CALL_NULL_FIRST (!FACTS_FROM(13))
+#define FACTS_HAVE_PRECALL FACTS_IS(11)
+#define FACTS_PRECALL_CACHES 1
+#define FACTS_CALL_CACHES (FACTS_IS(11) ? 4 : 3)
+
+/* ----------------------------------------------------------------------------------------------------------
  * What facts_learn() learns of the running interpreter. */
 
 typedef struct Facts {

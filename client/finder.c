@@ -5,92 +5,23 @@
 #include <string.h>
 
 #include "audit.h"
-#include "loader.h"
+#include "entry.h"
 #include "place.h"
 #include "root.h"
-#include "spec.h"
 #include "stock.h"
 #include "util.h"
 #include "validate.h"
 
 /* ---- FileFinder's find_spec ---- */
 
-static PyObject *stock_find_spec(ModuleState *state, PyObject *self, PyObject *name, PyObject *target) {
-        PyObject *method = PyObject_GetAttr((PyObject *)state->stock_finder, state->names.find_spec);
-        PyObject *spec = method ? PyObject_CallFunctionObjArgs(method, self, name, target, NULL) : NULL;
+static PyObject *stock_find_spec(PyTypeObject *stock, PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                 PyObject *keywords) {
+        PyObject *function = PyObject_GetAttrString((PyObject *)stock, "find_spec");
+        PyObject *method = function ? PyMethod_New(function, self) : NULL;
+        PyObject *spec = method ? PyObject_Vectorcall(method, args, (size_t)n, keywords) : NULL;
 
+        Py_XDECREF(function);
         Py_XDECREF(method);
-        return spec;
-}
-
-/* [path of the package's directory]: "json" of "json/__init__.py". NULL without an exception: it has none. */
-static PyObject *package_locations(const Place *place, const char *file, size_t length) {
-        const char *slash = memchr(file, '/', length);
-        PyObject *path = slash ? place_join(place, file, (size_t)(slash - file)) : NULL;
-        PyObject *list = path ? PyList_New(1) : NULL;
-
-        if (list)
-                PyList_SET_ITEM(list, 0, Py_NewRef(path));
-        Py_XDECREF(path);
-        return list;
-}
-
-static PyObject *entry_loader(ModuleState *state, const Place *place, const ImageEntry *entry,
-                              uint32_t number, PyObject *name, PyObject *origin) {
-        switch (entry->kind) {
-        case IMAGE_KIND_SOURCE:
-                return loader_new(state, place->root, place->mapping, number, name, origin);
-        case IMAGE_KIND_SOURCELESS:
-                return PyObject_CallFunctionObjArgs(state->sourceless_loader, name, origin, NULL);
-        default:
-                return PyObject_CallFunctionObjArgs(state->extension_loader, name, origin, NULL);
-        }
-}
-
-/* What spec.cached would compute, see _get_cached() in _bootstrap_external.py. */
-static PyObject *entry_cached(const Place *place, const ImageEntry *entry, PyObject *origin) {
-        size_t length;
-        const char *cached = image_string(&place->mapping->image, entry->cached, &length);
-
-        if (entry->kind == IMAGE_KIND_SOURCELESS)
-                return Py_NewRef(origin);
-        if (entry->kind != IMAGE_KIND_SOURCE || !cached || !length)
-                return Py_NewRef(Py_None);
-        return place_join(place, cached, length);
-}
-
-/* Return: a new spec, or NULL: without an exception if the entry makes no sense. */
-static PyObject *entry_spec(ModuleState *state, const Place *place, const ImageEntry *entry, uint32_t number,
-                            PyObject *name) {
-        PyObject *origin = NULL, *loader = NULL, *cached = NULL, *locations = NULL, *spec = NULL;
-        size_t length;
-        const char *file = image_string(&place->mapping->image, entry->file, &length);
-
-        if (!file)
-                return NULL;
-        if (entry->kind == IMAGE_KIND_NAMESPACE) {
-                locations = PyList_New(1);
-                origin = locations ? place_join(place, file, length) : NULL;
-                if (origin) {
-                        PyList_SET_ITEM(locations, 0, Py_NewRef(origin));
-                        spec = spec_new_namespace(state, name, locations);
-                }
-                goto finish;
-        }
-        origin = place_join(place, file, length);
-        locations = entry->flags & IMAGE_ENTRY_PACKAGE ? package_locations(place, file, length)
-                                                       : Py_NewRef(Py_None);
-        if (!origin || !locations)
-                goto finish;
-        loader = entry_loader(state, place, entry, number, name, origin);
-        cached = loader ? entry_cached(place, entry, origin) : NULL;
-        if (cached)
-                spec = spec_new(state, name, loader, origin, cached, locations);
-finish:
-        Py_XDECREF(origin);
-        Py_XDECREF(loader);
-        Py_XDECREF(cached);
-        Py_XDECREF(locations);
         return spec;
 }
 
@@ -101,8 +32,7 @@ static bool pycaches_moved(void) {
         return prefix && prefix != Py_None;
 }
 
-/* The last part of a dotted name. Return: UTF-8, or NULL without an exception for a name that has none. */
-static const char *name_tail(PyObject *name, size_t *ret_length) {
+const char *finder_tail(PyObject *name, size_t *ret_length) {
         Py_ssize_t length;
         const char *bytes = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &length) : NULL;
         const char *dot;
@@ -117,7 +47,7 @@ static const char *name_tail(PyObject *name, size_t *ret_length) {
                 bytes = dot + 1;
         }
         *ret_length = (size_t)length;
-        return bytes;
+        return length > 0 ? bytes : NULL;
 }
 
 /* Does what the watch cannot see look as it did? Whether or not, the place may be elsewhere afterwards. */
@@ -166,86 +96,147 @@ static int audit_listing(ModuleState *state, PyObject *self, Place *place) {
         return 1;
 }
 
-static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
-                               PyObject *target) {
+typedef enum Answer {
+        ANSWER_STOCK,  /* stock must look */
+        ANSWER_STALE,  /* likewise, since something has changed */
+        ANSWER_ABSENT, /* there is no such name */
+        ANSWER_FOUND,
+} Answer;
+
+/* @may_stat: where the watch does not see everything, look; otherwise stock does. With ANSWER_STOCK there may be an
+ * exception, for a lack of memory. */
+static Answer place_ask(ModuleState *state, Place *place, const char *tail, size_t length, bool may_stat,
+                        uint32_t *ret_number) {
+        Mapping *mapping = root_current(state, place->root);
         const ImageDirectory *directory;
         const ImageEntry *entry;
-        const Image *image;
-        Mapping *mapping;
-        const char *tail;
-        PyObject *spec;
         uint32_t number;
-        size_t length;
-        int r;
 
-        tail = name_tail(name, &length);
-        if (!tail || !length || !state->active || pycaches_moved() || stock_is_patched(state))
-                goto stock;
-        if (!place->listed) {
-                r = audit_listing(state, self, place);
-                if (r < 0)
-                        return NULL;
-                if (r > 0)
-                        goto stock;
-        }
-        mapping = root_current(state, place->root);
-        if (!mapping) {
-                if (PyErr_Occurred())
-                        return NULL;
-                goto stale;
-        }
+        if (!mapping)
+                return PyErr_Occurred() ? ANSWER_STOCK : ANSWER_STALE;
         if (mapping != place->mapping)
                 place_move(place, mapping);
-        image = &mapping->image;
-        directory = image_directory(image, place->number);
+        directory = image_directory(&mapping->image, place->number);
         if (!directory)
-                goto stock;
+                return ANSWER_STOCK;
         if (staleness_directory(&mapping->staleness, place->number))
-                goto stale;
+                return ANSWER_STALE;
         if ((directory->flags & IMAGE_DIRECTORY_VALIDATE) &&
-            (!directory_is_valid(place, directory) || place->mapping != mapping))
+            (!may_stat || !directory_is_valid(place, directory) || place->mapping != mapping))
                 goto outdated;
-        number = image_find(image, place->number, tail, length);
-        if (number == IMAGE_NONE) {
-                if (directory->flags & IMAGE_DIRECTORY_COMPLETE)
-                        Py_RETURN_NONE;
-                goto stock;
-        }
-        entry = image_entry(image, number);
+        number = image_find(&mapping->image, place->number, tail, length);
+        if (number == IMAGE_NONE)
+                return directory->flags & IMAGE_DIRECTORY_COMPLETE ? ANSWER_ABSENT : ANSWER_STOCK;
+        entry = image_entry(&mapping->image, number);
         if (staleness_entry(&mapping->staleness, number))
-                goto stale;
+                return ANSWER_STALE;
         if (!entry || entry->kind == IMAGE_KIND_STOCK || entry->kind >= _IMAGE_KIND_N)
-                goto stock;
+                return ANSWER_STOCK;
         if ((entry->flags & IMAGE_ENTRY_VALIDATE) &&
-            (!entry_is_valid(place, entry) || place->mapping != mapping))
+            (!may_stat || !entry_is_valid(place, entry) || place->mapping != mapping))
                 goto outdated;
-        spec = entry_spec(state, place, entry, number, name);
-        if (spec || (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)))
-                return spec;
-        PyErr_Clear();
-        goto stock;
+        *ret_number = number;
+        return ANSWER_FOUND;
 outdated:
-        if (place->mapping == mapping)
+        if (may_stat && place->mapping == mapping)
                 root_outdated(state, mapping);
-stale:
-        state->counters.stale++;
-stock:
-        state->counters.fallback++;
-        return stock_find_spec(state, self, name, target);
+        return ANSWER_STALE;
 }
 
-static PyObject *finder_find_spec(PyObject *self, PyObject *args, PyObject *kwargs) {
-        static char *keywords[] = { "fullname", "target", NULL };
-        ModuleState *state = state_of(self);
-        PyObject *name, *target = Py_None;
+/* Has nobody given the finder another path, or other suffixes? */
+static bool is_as_made(ModuleState *state, PyObject *self, const Place *place) {
+        PyObject *path, *loaders;
+        bool same;
+
+        if (!place->loaders || PyList_GET_SIZE(place->loaders) != place->n_loaders)
+                return false;
+        if (!place->touched)
+                return true;
+        path = PyObject_GetAttr(self, state->names.path);
+        loaders = path ? PyObject_GetAttr(self, state->names._loaders) : NULL;
+        same = path == place->path && loaders == place->loaders;
+        PyErr_Clear();
+        Py_XDECREF(path);
+        Py_XDECREF(loaders);
+        return same;
+}
+
+/* Return: what find_spec() returns; NULL, without an exception if stock must answer. */
+static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name) {
+        const char *tail;
+        uint32_t number;
+        PyObject *spec;
+        size_t length;
+
+        tail = finder_tail(name, &length);
+        if (!tail || !state->active || pycaches_moved() || stock_is_patched(state) ||
+            !is_as_made(state, self, place))
+                return NULL;
+        if (!place->listed && audit_listing(state, self, place) != 0)
+                return NULL;
+        switch (place_ask(state, place, tail, length, true, &number)) {
+        case ANSWER_ABSENT:
+                Py_RETURN_NONE;
+        case ANSWER_FOUND:
+                spec = entry_spec(state, place, image_entry(&place->mapping->image, number), number, name);
+                if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
+                        PyErr_Clear();
+                return spec;
+        case ANSWER_STALE:
+                state->counters.stale++;
+                return NULL;
+        default:
+                return NULL;
+        }
+}
+
+/* Whatever is not the usual call is stock's to refuse or to understand. */
+static PyObject *finder_find_spec(PyObject *self, PyTypeObject *defining, PyObject *const *args, Py_ssize_t n,
+                                  PyObject *keywords) {
+        ModuleState *state = PyType_GetModuleState(defining);
+        PyObject *spec = NULL;
         Place *place;
 
-        if (!state || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:find_spec", keywords, &name, &target))
+        if (!state)
                 return NULL;
         place = place_at(self, state->finder_slot);
-        if (!place)
-                return stock_find_spec(state, self, name, target);
-        return find_in_image(state, self, place, name, target);
+        if (place && !keywords && (n == 1 || n == 2))
+                spec = find_in_image(state, self, place, args[0]);
+        if (spec || PyErr_Occurred())
+                return spec;
+        state->counters.fallback += place != NULL;
+        return stock_find_spec(defining->tp_base, self, args, n, keywords);
+}
+
+/* A program may have given the class, which it finds by a finder's type(), a method of its own. */
+static bool class_is_patched(ModuleState *state) {
+        PyTypeObject *type = state->finder_type;
+        PyObject *method;
+
+        if (state->finder_version != 0 && type->tp_version_tag == state->finder_version)
+                return false;
+        method = PyObject_GetAttr((PyObject *)type, state->names.find_spec);
+        if (!method)
+                PyErr_Clear();
+        Py_XDECREF(method);
+        if (!method || method != state->finder_method)
+                return true;
+        state->finder_version = type->tp_version_tag;
+        return false;
+}
+
+int finder_lacks(ModuleState *state, PyObject *finder, const char *tail, size_t length) {
+        Place *place = place_at(finder, state->finder_slot);
+        uint32_t number;
+
+        if (!place || place->touched || !is_as_made(state, finder, place) || class_is_patched(state))
+                return 0;
+        if (!place->listed && audit_is_on())
+                return 0;
+        place->listed = true;
+        if (place_ask(state, place, tail, length, false, &number) == ANSWER_ABSENT)
+                return 1;
+        return PyErr_Occurred() ? -1 : 0;
 }
 
 /* FileFinder's own, and a barrier before the next answer: PEP 451 has it called when files have been made. */
@@ -277,9 +268,224 @@ static PyObject *finder_class(PyObject *self, void *closure) {
         return state ? Py_NewRef(state->stock_finder) : NULL;
 }
 
+/* ---- making one ---- */
+
+/* Ask for a path, and in the same breath for whatever else is new in sys.path. Return: 0, or -1 with an exception. */
+static int path_attach(ModuleState *state, PyObject *path) {
+        PyObject *entries = PyDict_GetItemWithError(state->sys_dict, state->names.path);
+        PyObject *list = PyList_New(0);
+        int r = list ? PyList_Append(list, path) : -1;
+
+        if (r == 0 && entries && PyList_CheckExact(entries))
+                r = PyList_SetSlice(list, 1, 1, entries);
+        if (r == 0)
+                r = root_attach(state, list, true);
+        Py_XDECREF(list);
+        return r;
+}
+
+/* Which directory of an image is the path? Return: its root, or NULL if there is none. */
+static Root *path_root(ModuleState *state, PyObject *path, bool ask, uint32_t *ret_directory) {
+        uint32_t directory = IMAGE_NONE;
+        const char *bytes;
+        Py_ssize_t length;
+        Root *root;
+
+        bytes = PyUnicode_CheckExact(path) ? PyUnicode_AsUTF8AndSize(path, &length) : NULL;
+        if (!bytes) {
+                PyErr_Clear();
+                return NULL;
+        }
+        if (length == 0 || *bytes != '/')
+                return NULL;
+        root = root_find(state, bytes, (size_t)length, &directory);
+        /* A directory that no image holds, of a root that has one or of none, may be a root of its own. */
+        if (ask && directory == IMAGE_NONE && !state->deaf && (!root || root->mapping) &&
+            !root_known(state, bytes, (size_t)length)) {
+                if (path_attach(state, path) < 0) {
+                        PyErr_Clear();
+                        return NULL;
+                }
+                root = root_find(state, bytes, (size_t)length, &directory);
+        }
+        *ret_directory = directory;
+        return directory == IMAGE_NONE ? NULL : root;
+}
+
+/* As _path_join() does: trailing slashes fall away before a name is added. */
+static PyObject *path_prefix(PyObject *path) {
+        Py_ssize_t length = PyUnicode_GET_LENGTH(path);
+        PyObject *trimmed, *prefix;
+
+        while (length > 0 && PyUnicode_READ_CHAR(path, length - 1) == '/')
+                length--;
+        trimmed = PyUnicode_Substring(path, 0, length);
+        prefix = trimmed ? PyUnicode_FromFormat("%U/", trimmed) : NULL;
+        Py_XDECREF(trimmed);
+        return prefix;
+}
+
+/* Finders of other suffixes or loaders than usual are not what images stand for. */
+static bool is_usual(const ModuleState *state, PyObject *args, PyObject *kwargs) {
+        Py_ssize_t n = PyTuple_GET_SIZE(state->loader_details);
+
+        if (PyTuple_GET_SIZE(args) != n + 1 || (kwargs && PyDict_GET_SIZE(kwargs) > 0))
+                return false;
+        for (Py_ssize_t i = 0; i < n; i++)
+                if (PyTuple_GET_ITEM(args, i + 1) != PyTuple_GET_ITEM(state->loader_details, i))
+                        return false;
+        return true;
+}
+
+/* FileFinder(path, *loader_details): ours if an image has that directory, and stock's otherwise. */
+static PyObject *finder_make(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+        PyObject *module = PyType_GetModuleByDef(type, &shimport_module);
+        ModuleState *state = module ? PyModule_GetState(module) : NULL;
+        PyObject *prefix = NULL, *place = NULL, *self = NULL;
+        uint32_t directory;
+        Root *root = NULL;
+
+        if (!state)
+                return NULL;
+        if (state->active && is_usual(state, args, kwargs))
+                root = path_root(state, PyTuple_GET_ITEM(args, 0), true, &directory);
+        if (!root && type == state->finder_type)
+                return PyObject_Call((PyObject *)state->stock_finder, args, kwargs);
+        if (root) {
+                prefix = path_prefix(PyTuple_GET_ITEM(args, 0));
+                place = prefix ? place_new(state, root, root->mapping, directory, prefix) : NULL;
+                Py_XDECREF(prefix);
+                if (!place)
+                        return NULL;
+        }
+        self = instance_new(type);
+        if (self)
+                place_put(self, state->finder_slot, place);
+        else
+                Py_XDECREF(place);
+        return self;
+}
+
+/* FileFinder.__init__(self, *args, **kwargs); not by its tp_init, which would look for ours again. */
+static int stock_init(ModuleState *state, PyObject *self, PyObject *args, PyObject *kwargs) {
+        PyObject *function = NULL, *method = NULL, *result = NULL;
+
+        if (!state->stock_finder)
+                PyErr_SetString(PyExc_ImportError, "Python is shutting down");
+        else
+                function = PyObject_GetAttr((PyObject *)state->stock_finder, state->names.__init__);
+        method = function ? PyMethod_New(function, self) : NULL;
+        result = method ? PyObject_Call(method, args, kwargs) : NULL;
+        Py_XDECREF(function);
+        Py_XDECREF(method);
+        Py_XDECREF(result);
+        return result ? 0 : -1;
+}
+
+/* The lists of suffixes are importlib.machinery's: a program may have changed them. Return: 1, 0, or -1. */
+static int loaders_are_usual(ModuleState *state, PyObject *loaders) {
+        if (!PyList_CheckExact(loaders))
+                return 0;
+        if (!state->loaders) /* the first are those of the activation */
+                state->loaders = PyList_GetSlice(loaders, 0, PyList_GET_SIZE(loaders));
+        return state->loaders ? PyObject_RichCompareBool(loaders, state->loaders, Py_EQ) : -1;
+}
+
+/* FileFinder's own, and then what it made is remembered. */
+static int finder_init(PyObject *self, PyObject *args, PyObject *kwargs) {
+        ModuleState *state = state_of(self);
+        PyObject *path, *loaders;
+        Place *place;
+        int r;
+
+        if (!state || stock_init(state, self, args, kwargs) < 0)
+                return -1;
+        place = place_at(self, state->finder_slot);
+        if (!place)
+                return 0;
+        path = PyObject_GetAttr(self, state->names.path);
+        loaders = path ? PyObject_GetAttr(self, state->names._loaders) : NULL;
+        r = loaders ? loaders_are_usual(state, loaders) : -1;
+        if (r > 0) {
+                place->n_loaders = PyList_GET_SIZE(loaders);
+                place->touched = false;
+                Py_XSETREF(place->path, Py_NewRef(path));
+                Py_XSETREF(place->loaders, Py_NewRef(loaders));
+        }
+        Py_XDECREF(path);
+        Py_XDECREF(loaders);
+        return r < 0 ? -1 : 0;
+}
+
+static void finder_touch(PyObject *self, ModuleState *state) {
+        Place *place = place_at(self, state->finder_slot);
+
+        if (place)
+                place->touched = true;
+}
+
+static int finder_setattr(PyObject *self, PyObject *name, PyObject *value) {
+        ModuleState *state = state_of(self);
+
+        if (!state)
+                return -1;
+        if (name == state->names.path || name == state->names._loaders || name == state->names.find_spec)
+                finder_touch(self, state);
+        return PyObject_GenericSetAttr(self, name, value);
+}
+
+/* Whoever holds the dict may change it. */
+static PyObject *finder_dict(PyObject *self, void *closure) {
+        ModuleState *state = state_of(self);
+
+        if (!state)
+                return NULL;
+        finder_touch(self, state);
+        return PyObject_GenericGetDict(self, closure);
+}
+
+static int finder_set_dict(PyObject *self, PyObject *value, void *closure) {
+        ModuleState *state = state_of(self);
+
+        if (!state)
+                return -1;
+        finder_touch(self, state);
+        return PyObject_GenericSetDict(self, value, closure);
+}
+
+static PyObject *finder_new(ModuleState *state, PyObject *path) {
+        PyObject *one = PyTuple_Pack(1, path);
+        PyObject *args = one ? PySequence_Concat(one, state->loader_details) : NULL;
+        PyObject *finder = args ? PyObject_Call((PyObject *)state->finder_type, args, NULL) : NULL;
+
+        Py_XDECREF(one);
+        Py_XDECREF(args);
+        return finder;
+}
+
+PyObject *finder_for(ModuleState *state, PyObject *path) {
+        const ImageDirectory *directory;
+        uint32_t number;
+        Mapping *mapping;
+        Root *root;
+
+        root = path_root(state, path, false, &number);
+        mapping = root ? root_current(state, root) : NULL;
+        /* What came of that may be another image. */
+        if (!mapping || path_root(state, path, false, &number) != root)
+                goto none;
+        directory = image_directory(&mapping->image, number);
+        if (directory && !(directory->flags & IMAGE_DIRECTORY_VALIDATE) &&
+            !staleness_directory(&mapping->staleness, number))
+                return finder_new(state, path);
+none:
+        return NULL;
+}
+
 PyTypeObject *finder_type_new(ModuleState *state) {
         static PyMethodDef methods[] = {
-                { "find_spec", (PyCFunction)(void (*)(void))finder_find_spec, METH_VARARGS | METH_KEYWORDS,
+                { "find_spec", (PyCFunction)(void (*)(void))finder_find_spec,
+                  METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
                   "Try to find a spec for the specified module.\n\nReturns the matching spec, or None if not "
                   "found." },
                 { "invalidate_caches", finder_invalidate_caches, METH_NOARGS,
@@ -289,146 +495,21 @@ PyTypeObject *finder_type_new(ModuleState *state) {
         };
         static PyGetSetDef getsets[] = {
                 { "__class__", finder_class, NULL, NULL, NULL },
+                { "__dict__", finder_dict, finder_set_dict, NULL, NULL },
                 { 0 },
+        };
+        static const PyType_Slot slots[] = {
+                { Py_tp_new, finder_make },
+                { Py_tp_init, finder_init },
+                { Py_tp_setattro, finder_setattr },
+                { 0, NULL },
         };
 
         return place_subtype_new(state->module, state->stock_finder, "_frozen_importlib_external.FileFinder",
-                                 methods, getsets, &state->finder_slot);
+                                 methods, getsets, slots, &state->finder_slot);
 }
 
-/* FileFinder(path, *loader_details), with a place. */
-static PyObject *finder_new(ModuleState *state, Root *root, uint32_t directory, PyObject *path) {
-        PyObject *self = NULL, *init = NULL, *args = NULL, *result = NULL, *own = NULL, *prefix = NULL,
-                 *place = NULL;
-        Py_ssize_t n = PyTuple_GET_SIZE(state->loader_details);
-        bool done = false;
-
-        self = instance_new(state->finder_type);
-        init = self ? PyObject_GetAttr((PyObject *)state->stock_finder, state->names.__init__) : NULL;
-        args = init ? PyTuple_New(2 + n) : NULL;
-        if (!args)
-                goto finish;
-        PyTuple_SET_ITEM(args, 0, Py_NewRef(self));
-        PyTuple_SET_ITEM(args, 1, Py_NewRef(path));
-        for (Py_ssize_t i = 0; i < n; i++)
-                PyTuple_SET_ITEM(args, 2 + i, Py_NewRef(PyTuple_GET_ITEM(state->loader_details, i)));
-        result = PyObject_CallObject(init, args);
-        own = result ? PyObject_GetAttr(self, state->names.path) : NULL;
-        if (!own)
-                goto finish;
-        /* As _path_join() does: trailing slashes fall away before the name is added. */
-        Py_SETREF(own, PyObject_CallMethod(own, "rstrip", "s", "/"));
-        prefix = own ? PyUnicode_FromFormat("%U/", own) : NULL;
-        place = prefix ? place_new(state, root, root->mapping, directory, prefix) : NULL;
-        if (!place)
-                goto finish;
-        place_put(self, state->finder_slot, place);
-        done = true;
-finish:
-        Py_XDECREF(init);
-        Py_XDECREF(args);
-        Py_XDECREF(result);
-        Py_XDECREF(own);
-        Py_XDECREF(prefix);
-        if (!done)
-                Py_CLEAR(self);
-        return self;
-}
-
-/* ---- the path hook ---- */
-
-typedef struct Hook {
-        PyObject_HEAD
-        PyObject *module;
-} Hook;
-
-/* The finder for a path, or NULL, without an exception if the path is not ours. */
-static PyObject *hook_find(ModuleState *state, PyObject *path) {
-        uint32_t directory = IMAGE_NONE;
-        const char *bytes;
-        Py_ssize_t length;
-        Root *root;
-
-        if (!PyUnicode_CheckExact(path))
-                return NULL;
-        bytes = PyUnicode_AsUTF8AndSize(path, &length);
-        if (!bytes) {
-                PyErr_Clear();
-                return NULL;
-        }
-        if (length == 0 || *bytes != '/')
-                return NULL;
-        root = root_find(state, bytes, (size_t)length, &directory);
-        /* A directory that no image holds, of a root that has one or of none, may be a root of its own. */
-        if (directory == IMAGE_NONE && !state->deaf && (!root || root->mapping) &&
-            !root_known(state, bytes, (size_t)length)) {
-                PyObject *list = PyList_New(1);
-                int r;
-
-                if (!list)
-                        return NULL;
-                PyList_SET_ITEM(list, 0, Py_NewRef(path));
-                r = root_attach(state, list, true);
-                Py_DECREF(list);
-                if (r < 0)
-                        return NULL;
-                root = root_find(state, bytes, (size_t)length, &directory);
-        }
-        if (!root || directory == IMAGE_NONE)
-                return NULL;
-        return finder_new(state, root, directory, path);
-}
-
-static PyObject *hook_call(PyObject *self, PyObject *args, PyObject *kwargs) {
-        ModuleState *state = state_of(self);
-        PyObject *path, *finder;
-
-        if (!state || !PyArg_ParseTuple(args, "O:path_hook_for_FileFinder", &path))
-                return NULL;
-        (void)kwargs;
-        finder = state->active ? hook_find(state, path) : NULL;
-        if (!finder && !PyErr_Occurred())
-                PyErr_SetNone(PyExc_ImportError); /* the next hook's turn */
-        return finder;
-}
-
-static int hook_traverse(PyObject *self, visitproc visit, void *arg) {
-        Py_VISIT(Py_TYPE(self));
-        Py_VISIT(((Hook *)self)->module);
-        return 0;
-}
-
-static int hook_clear(PyObject *self) {
-        Py_CLEAR(((Hook *)self)->module);
-        return 0;
-}
-
-static void hook_dealloc(PyObject *self) {
-        PyTypeObject *type = Py_TYPE(self);
-
-        PyObject_GC_UnTrack(self);
-        hook_clear(self);
-        type->tp_free(self);
-        Py_DECREF(type);
-}
-
-PyTypeObject *finder_hook_type_new(PyObject *module) {
-        static PyType_Slot slots[] = {
-                { Py_tp_call, hook_call },
-                { Py_tp_traverse, hook_traverse },
-                { Py_tp_clear, hook_clear },
-                { Py_tp_dealloc, hook_dealloc },
-                { 0, NULL },
-        };
-        static PyType_Spec spec = {
-                .name = "_shimport.PathHook",
-                .basicsize = sizeof(Hook),
-                .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                .slots = slots,
-        };
-
-        return (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
-}
+/* ---- into service ---- */
 
 /* What a finder of stock's knows of its directory, so that it is not listed twice. */
 static int finder_inherit(ModuleState *state, PyObject *self, PyObject *old) {
@@ -458,14 +539,16 @@ static int cache_take_over(ModuleState *state) {
                 PyObject *path = PyList_GET_ITEM(paths, i);
                 PyObject *old = PyDict_GetItemWithError(cache, path);
                 PyObject *finder;
+                uint32_t directory;
 
-                if (!old || !Py_IS_TYPE(old, state->stock_finder))
+                if (!old || !Py_IS_TYPE(old, state->stock_finder) ||
+                    !path_root(state, path, false, &directory))
                         continue;
-                finder = hook_find(state, path);
-                if (finder)
-                        r = finder_inherit(state, finder, old) < 0 ? -1 : PyDict_SetItem(cache, path, finder);
-                else if (PyErr_Occurred())
-                        r = -1;
+                finder = finder_new(state, path);
+                if (finder && Py_IS_TYPE(finder, state->finder_type))
+                        r = finder_inherit(state, finder, old);
+                if (r == 0)
+                        r = finder ? PyDict_SetItem(cache, path, finder) : -1;
                 Py_XDECREF(finder);
         }
         Py_DECREF(paths);
@@ -473,19 +556,12 @@ static int cache_take_over(ModuleState *state) {
 }
 
 int finder_install(ModuleState *state) {
-        PyObject *hooks = PySys_GetObject("path_hooks");
-        Hook *hook;
-        int r;
+        PyObject *closure = PyFunction_GET_CLOSURE(state->file_hook);
 
-        if (!hooks || !PyList_Check(hooks)) {
-                PyErr_SetString(PyExc_ImportError, "sys.path_hooks is no list");
+        state->finder_method = PyObject_GetAttr((PyObject *)state->finder_type, state->names.find_spec);
+        if (!state->finder_method)
                 return -1;
-        }
-        hook = (Hook *)state->hook_type->tp_alloc(state->hook_type, 0);
-        if (!hook)
+        if (PyCell_Set(PyTuple_GET_ITEM(closure, 0), (PyObject *)state->finder_type) < 0)
                 return -1;
-        hook->module = Py_NewRef(state->module);
-        r = PyList_Insert(hooks, 0, (PyObject *)hook);
-        Py_DECREF(hook);
-        return r < 0 ? -1 : cache_take_over(state);
+        return cache_take_over(state);
 }

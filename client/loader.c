@@ -136,7 +136,7 @@ PyTypeObject *loader_type_new(ModuleState *state) {
         };
 
         return place_subtype_new(state->module, state->stock_loader,
-                                 "_frozen_importlib_external.SourceFileLoader", methods, getsets,
+                                 "_frozen_importlib_external.SourceFileLoader", methods, getsets, NULL,
                                  &state->loader_slot);
 }
 

@@ -16,6 +16,7 @@
 
 #include "finder.h"
 #include "loader.h"
+#include "path_finder.h"
 #include "place.h"
 #include "root.h"
 #include "shimport.pb-c.h"
@@ -151,7 +152,7 @@ static int activate(ModuleState *state) {
         collect_learn(&state->collect);
         state->active = true;
         state->reason[0] = '\0';
-        if (finder_install(state) < 0) {
+        if (finder_install(state) < 0 || path_finder_install(state) < 0) {
                 state->active = false;
                 return -1;
         }
@@ -347,27 +348,33 @@ static int module_exec(PyObject *module) {
         if (names_learn(&state->names) < 0)
                 return -1;
         state->place_type = place_type_new();
-        state->hook_type = state->place_type ? finder_hook_type_new(module) : NULL;
-        return state->hook_type ? 0 : -1;
+        return state->place_type ? 0 : -1;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {
         ModuleState *state = PyModule_GetState(module);
 
         Py_VISIT(state->spec_type);
+        Py_VISIT(state->path_finder);
+        Py_VISIT(state->zip_importer);
+        Py_VISIT(state->file_hook);
+        Py_VISIT(state->sys_dict);
         Py_VISIT(state->stock_finder);
         Py_VISIT(state->stock_loader);
         Py_VISIT(state->sourceless_loader);
         Py_VISIT(state->extension_loader);
         Py_VISIT(state->loader_details);
+        Py_VISIT(state->loaders);
         Py_VISIT(state->fix_co_filename);
         for (size_t i = 0; i < STOCK_METHODS; i++)
                 Py_VISIT(state->stock_methods[i]);
         Py_VISIT(state->collect.freeze);
+        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
+                Py_VISIT(state->search_methods[i]);
         Py_VISIT(state->place_type);
         Py_VISIT(state->finder_type);
+        Py_VISIT(state->finder_method);
         Py_VISIT(state->loader_type);
-        Py_VISIT(state->hook_type);
         return 0;
 }
 
@@ -375,12 +382,13 @@ static int module_clear(PyObject *module) {
         ModuleState *state = PyModule_GetState(module);
 
         state->active = false;
+        path_finder_forget(state);
         stock_forget(state);
         collect_forget(&state->collect);
         Py_CLEAR(state->place_type);
         Py_CLEAR(state->finder_type);
+        Py_CLEAR(state->finder_method);
         Py_CLEAR(state->loader_type);
-        Py_CLEAR(state->hook_type);
         return 0;
 }
 

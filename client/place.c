@@ -9,6 +9,8 @@ static void place_dealloc(PyObject *self) {
         PyTypeObject *type = Py_TYPE(self);
 
         Py_XDECREF(((Place *)self)->prefix);
+        Py_XDECREF(((Place *)self)->path);
+        Py_XDECREF(((Place *)self)->loaders);
         mapping_unref(((Place *)self)->mapping);
         type->tp_free(self);
         Py_DECREF(type);
@@ -60,16 +62,15 @@ void place_move(Place *place, Mapping *mapping) {
 }
 
 PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const char *name, PyMethodDef *methods,
-                                PyGetSetDef *getsets, Py_ssize_t *ret_offset) {
+                                PyGetSetDef *getsets, const PyType_Slot *more, Py_ssize_t *ret_offset) {
         PyMemberDef members[] = {
                 { .name = "_place", .type = T_OBJECT_EX, .offset = stock->tp_basicsize, .flags = READONLY },
                 { 0 },
         };
-        PyType_Slot slots[] = {
+        PyType_Slot slots[4 + PLACE_SLOTS_MAX] = {
                 { Py_tp_methods, methods },
                 { Py_tp_getset, getsets },
                 { Py_tp_members, members },
-                { 0, NULL },
         };
         PyType_Spec spec = {
                 .name = name,
@@ -77,10 +78,16 @@ PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const cha
                 .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                 .slots = slots,
         };
-        PyObject *type = PyType_FromModuleAndSpec(module, &spec, (PyObject *)stock);
+        PyObject *type;
 
-        if (type)
+        for (size_t i = 0; more && more[i].slot; i++)
+                slots[3 + i] = more[i];
+        type = PyType_FromModuleAndSpec(module, &spec, (PyObject *)stock);
+        if (type) {
+                /* Without the module, as a Python class has it: error messages show this. */
+                ((PyTypeObject *)type)->tp_name = strrchr(((PyTypeObject *)type)->tp_name, '.') + 1;
                 *ret_offset = stock->tp_basicsize;
+        }
         return (PyTypeObject *)type;
 }
 

@@ -20,6 +20,11 @@ typedef struct Place {
         uint32_t number;  /* of the directory or entry */
         PyObject *prefix; /* a directory's: its path and a slash, str; otherwise NULL */
         bool listed;      /* a directory's: stock would have listed it by now */
+
+        /* A finder's: its attributes as FileFinder made them, NULL before; and whether somebody may have changed them. */
+        PyObject *path, *loaders;
+        Py_ssize_t n_loaders;
+        bool touched;
 } Place;
 
 /* Return: the type, or NULL with an exception. */
@@ -28,9 +33,11 @@ PyTypeObject *place_type_new(void);
 /* @mapping and @prefix are borrowed. Return: a new place, or NULL with an exception. */
 PyObject *place_new(ModuleState *state, Root *root, Mapping *mapping, uint32_t number, PyObject *prefix);
 
+#define PLACE_SLOTS_MAX 3
+
 /**
  * place_subtype_new() - a subclass of a stock class, with one hidden slot for a Place
- * @spec:       name, methods and getsets; the size and the slot's member are set here
+ * @more:       further slots, up to PLACE_SLOTS_MAX and a zero, or NULL
  * @ret_offset: where in an instance the slot lies
  *
  * No traverse, clear or dealloc of our own: CPython's subtype functions, which the stock class has because it is a
@@ -39,7 +46,7 @@ PyObject *place_new(ModuleState *state, Root *root, Mapping *mapping, uint32_t n
  * Return: the type, or NULL with an exception.
  */
 PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const char *name, PyMethodDef *methods,
-                                PyGetSetDef *getsets, Py_ssize_t *ret_offset);
+                                PyGetSetDef *getsets, const PyType_Slot *more, Py_ssize_t *ret_offset);
 
 /* Move a directory's place to another mapping of its root; its number becomes IMAGE_NONE if it is not there. */
 void place_move(Place *place, Mapping *mapping);

@@ -28,6 +28,7 @@ typedef struct Root Root;
         X(_cached)                    \
         X(_cache_bytecode)            \
         X(path)                       \
+        X(_loaders)                   \
         X(get_code)                   \
         X(exec_module)                \
         X(get_data)                   \
@@ -35,6 +36,11 @@ typedef struct Root Root;
         X(source_to_code)             \
         X(find_spec)                  \
         X(invalidate_caches)          \
+        X(path_hooks)                 \
+        X(path_importer_cache)        \
+        X(_get_spec)                  \
+        X(_path_hooks)                \
+        X(_path_importer_cache)       \
         X(__dict__)                   \
         X(__init__)
 
@@ -55,6 +61,7 @@ typedef struct SpecShape {
 
 /* Stock's methods as they were at activation: where a program has put its own in their place, stock answers. */
 #define STOCK_METHODS 5
+#define STOCK_SEARCH_METHODS 3
 
 typedef struct Counters {
         uint64_t served, fallback, stale, unmarshalled, thawed;
@@ -70,12 +77,22 @@ typedef struct ModuleState {
         PyTypeObject *stock_loader;  /* SourceFileLoader */
         PyObject *sourceless_loader; /* SourcelessFileLoader */
         PyObject *extension_loader;  /* ExtensionFileLoader */
-        PyObject *loader_details;    /* what FileFinder() takes after the path, a tuple */
+        PyTypeObject *path_finder;   /* PathFinder */
+        PyObject *zip_importer;      /* the path hook before FileFinder's, NULL if there is none */
+        PyObject *file_hook;         /* FileFinder's in sys.path_hooks, which calls our finder's type */
+        PyObject *loader_details;    /* what that gives to FileFinder after the path, a tuple */
+        PyObject *loaders;           /* what FileFinder makes of them: its suffixes in turn */
         PyObject *fix_co_filename;   /* _imp._fix_co_filename */
         PyObject *stock_methods[STOCK_METHODS];
+        PyObject *search_methods[STOCK_SEARCH_METHODS]; /* PathFinder's */
+        unsigned stock_versions[3];                     /* see stock_is_patched() */
+        PyObject *sys_dict;
         SpecShape shape;
 
-        PyTypeObject *place_type, *finder_type, *loader_type, *hook_type;
+        PyTypeObject *place_type, *finder_type, *loader_type, *sieve_type, *search_type;
+        struct Sieve *sieve;     /* see path_finder.h */
+        PyObject *finder_method; /* finder_type's find_spec, and the version it was looked at */
+        unsigned finder_version;
         Py_ssize_t finder_slot, loader_slot; /* where their instances keep their Place */
 
         /* The conversation with the daemon. */

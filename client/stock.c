@@ -23,9 +23,17 @@ static void stock_methods(const ModuleState *state, StockMethod ret_methods[STOC
                 ret_methods[i] = methods[i];
 }
 
-bool stock_is_patched(const ModuleState *state) {
+/* CPython gives a class another version when it or one of its bases changes; 0 is none. */
+static bool is_version(const PyTypeObject *type, unsigned version) {
+        return version != 0 && type->tp_version_tag == version;
+}
+
+bool stock_is_patched(ModuleState *state) {
         StockMethod methods[STOCK_METHODS];
 
+        if (is_version(state->stock_finder, state->stock_versions[0]) &&
+            is_version(state->stock_loader, state->stock_versions[1]))
+                return false;
         stock_methods(state, methods);
         for (size_t i = 0; i < STOCK_METHODS; i++) {
                 PyObject *now = PyObject_GetAttr((PyObject *)methods[i].type, methods[i].name);
@@ -36,6 +44,35 @@ bool stock_is_patched(const ModuleState *state) {
                 if (now != state->stock_methods[i])
                         return true;
         }
+        state->stock_versions[0] = state->stock_finder->tp_version_tag;
+        state->stock_versions[1] = state->stock_loader->tp_version_tag;
+        return false;
+}
+
+/* As they are in the class: what is got from it are new objects each time. */
+static PyObject *search_method(const ModuleState *state, size_t i) {
+        const Names *names = &state->names;
+        PyObject *const all[] = { names->_get_spec, names->_path_hooks, names->_path_importer_cache };
+
+        _Static_assert(ELEMENTSOF(all) == STOCK_SEARCH_METHODS, "each method has its place in the state");
+        return PyDict_GetItemWithError(state->path_finder->tp_dict, all[i]);
+}
+
+bool stock_search_is_patched(ModuleState *state) {
+        PyObject *method;
+
+        if (is_version(state->path_finder, state->stock_versions[2]))
+                return false;
+        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
+                if (!state->search_methods[i] || search_method(state, i) != state->search_methods[i])
+                        return true;
+        /* So that it has a version. */
+        method = PyObject_GetAttr((PyObject *)state->path_finder, state->names._get_spec);
+        if (method)
+                state->stock_versions[2] = state->path_finder->tp_version_tag;
+        else
+                PyErr_Clear();
+        Py_XDECREF(method);
         return false;
 }
 
@@ -49,25 +86,78 @@ static PyObject *learn_class(PyObject *module, const char *name) {
         return class;
 }
 
+/* Is it path_hook_for_FileFinder(), a closure over FileFinder and these details? Return: 1, 0, or -1. */
+static int is_file_hook(const ModuleState *state, PyObject *hook, PyObject *details) {
+        PyObject *closure = PyFunction_Check(hook) ? PyFunction_GET_CLOSURE(hook) : NULL;
+        PyObject *class, *own;
+        int r;
+
+        if (!closure || PyTuple_GET_SIZE(closure) != 2)
+                return 0;
+        class = PyCell_GET(PyTuple_GET_ITEM(closure, 0));
+        own = PyCell_GET(PyTuple_GET_ITEM(closure, 1));
+        if (class != (PyObject *)state->stock_finder || !own || !PyTuple_CheckExact(own))
+                return 0;
+        own = PySequence_List(own);
+        r = own ? PyObject_RichCompareBool(own, details, Py_EQ) : -1;
+        Py_XDECREF(own);
+        return r;
+}
+
+/* Return: 0; 1 if FileFinder's is not among them; -1 with an exception. */
+static int learn_hooks(ModuleState *state, PyObject *details) {
+        PyObject *hooks = PySys_GetObject("path_hooks");
+        PyObject *name = PyUnicode_FromString("zipimport");
+        PyObject *zipimport = name ? PyImport_GetModule(name) : NULL;
+
+        Py_XDECREF(name);
+        if (zipimport)
+                state->zip_importer = PyObject_GetAttrString(zipimport, "zipimporter");
+        Py_XDECREF(zipimport);
+        PyErr_Clear();
+        for (Py_ssize_t i = 0; hooks && PyList_Check(hooks) && i < PyList_GET_SIZE(hooks); i++) {
+                PyObject *hook = PyList_GET_ITEM(hooks, i);
+                int r = is_file_hook(state, hook, details);
+
+                if (r < 0)
+                        return -1;
+                if (r) {
+                        state->file_hook = Py_NewRef(hook);
+                        state->loader_details =
+                                Py_NewRef(PyCell_GET(PyTuple_GET_ITEM(PyFunction_GET_CLOSURE(hook), 1)));
+                        return 0;
+                }
+        }
+        PyOS_snprintf(state->reason, sizeof(state->reason), "sys.path_hooks has no hook for FileFinder");
+        return 1;
+}
+
 int stock_learn(ModuleState *state) {
         PyObject *external = PyImport_ImportModule("_frozen_importlib_external");
         PyObject *imp = external ? PyImport_ImportModule("_imp") : NULL;
+        PyObject *sys = imp ? PyImport_ImportModule("sys") : NULL;
         PyObject *details = NULL;
         StockMethod methods[STOCK_METHODS];
         int r = -1;
 
-        if (!imp)
+        if (!sys)
                 goto finish;
+        state->sys_dict = Py_XNewRef(PyModule_GetDict(sys));
         state->stock_finder = (PyTypeObject *)learn_class(external, "FileFinder");
         state->stock_loader = (PyTypeObject *)learn_class(external, "SourceFileLoader");
         state->sourceless_loader = learn_class(external, "SourcelessFileLoader");
         state->extension_loader = learn_class(external, "ExtensionFileLoader");
         state->fix_co_filename = PyObject_GetAttrString(imp, "_fix_co_filename");
+        state->path_finder = (PyTypeObject *)learn_class(external, "PathFinder");
         details = PyObject_CallMethod(external, "_get_supported_file_loaders", NULL);
-        state->loader_details = details ? PySequence_Tuple(details) : NULL;
         if (!state->stock_finder || !state->stock_loader || !state->sourceless_loader ||
-            !state->extension_loader || !state->fix_co_filename || !state->loader_details)
+            !state->extension_loader || !state->fix_co_filename || !state->path_finder || !details ||
+            !state->sys_dict)
                 goto finish;
+        r = learn_hooks(state, details);
+        if (r != 0)
+                goto finish;
+        r = -1;
 
         stock_methods(state, methods);
         for (size_t i = 0; i < STOCK_METHODS; i++) {
@@ -75,12 +165,15 @@ int stock_learn(ModuleState *state) {
                 if (!state->stock_methods[i])
                         goto finish;
         }
+        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
+                state->search_methods[i] = Py_XNewRef(search_method(state, i));
         r = spec_learn(state, external);
         if (r > 0)
                 PyOS_snprintf(state->reason, sizeof(state->reason), "this Python's module specs are unknown");
 finish:
         Py_XDECREF(external);
         Py_XDECREF(imp);
+        Py_XDECREF(sys);
         Py_XDECREF(details);
         return r;
 }
@@ -92,7 +185,14 @@ void stock_forget(ModuleState *state) {
         Py_CLEAR(state->sourceless_loader);
         Py_CLEAR(state->extension_loader);
         Py_CLEAR(state->fix_co_filename);
+        Py_CLEAR(state->path_finder);
+        Py_CLEAR(state->zip_importer);
+        Py_CLEAR(state->file_hook);
         Py_CLEAR(state->loader_details);
+        Py_CLEAR(state->loaders);
+        Py_CLEAR(state->sys_dict);
+        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
+                Py_CLEAR(state->search_methods[i]);
         for (size_t i = 0; i < STOCK_METHODS; i++)
                 Py_CLEAR(state->stock_methods[i]);
         spec_forget(state);

@@ -16,6 +16,10 @@ int stock_learn(ModuleState *state);
 
 void stock_forget(ModuleState *state);
 
-bool stock_is_patched(const ModuleState *state);
+/* FileFinder's and SourceFileLoader's. Cheap: a class that has not been touched since it was looked at is as it was. */
+bool stock_is_patched(ModuleState *state);
+
+/* PathFinder's. */
+bool stock_search_is_patched(ModuleState *state);
 
 #endif

@@ -38,7 +38,9 @@ def daemon(public):
 @pytest.fixture(scope="session")
 def pair(python, daemon, public):
     """Two virtual environments of the interpreter, and the images of its roots built."""
-    return harness.Pair(python, daemon, public / str(python)).level().warm()
+    made = harness.Pair(python, daemon, public / str(python)).level().warm()
+    assert made.status()["active"] or python.free_threaded  # or every comparison is one of stock with stock
+    return made
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ def main():
     seen = {
         "loaded, in order": [name for name in names if name not in before],
         "path": sys.path,
-        "hooks": [getattr(hook, "__qualname__", None) for hook in sys.path_hooks if "shimport" not in repr(hook)],
+        "hooks": [getattr(hook, "__qualname__", None) for hook in sys.path_hooks],
+        "finders": [repr(finder) for finder in sys.meta_path],
         "modules": {name: module_of(sys.modules[name]) for name in names},
     }
     json.dump(seen, sys.stdout, indent=1)

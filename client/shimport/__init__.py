@@ -36,7 +36,11 @@ def gc_policy(policy=None):
 
 
 def explain(name):
-    """How a module's name is found: a list of dicts, one for each path entry in turn, up to the one that has it."""
+    """How a module's name is found: a list of dicts, one for each that is asked in turn, and the last for the result.
+
+    entry (the path entry, or a finder), status (served, found, portion, stale, stock, not attached, absent, result),
+    found, shadowed (by which entry), verdict (a sentence); root, state, kind, generation of the image that was asked.
+    """
     from shimport.explanation import explain as run
 
     return run(name)

@@ -21,10 +21,14 @@ def print_status(as_json):
     print(f"served {status['served']}, fallback {status['fallback']}, stale {status['stale']}")
 
 
-def print_explanation(name):
+def print_explanation(name, as_json):
+    steps = shimport.explain(name)
+    if as_json:
+        print(json.dumps(steps, indent=2))
+        return
     print(f"{name}:")
-    for step in shimport.explain(name):
-        print(f"  {step['entry']}: {step['verdict']}")
+    for step in steps:
+        print(f"  {step['entry'] or repr('')}: {step['verdict']}")
 
 
 def main():
@@ -33,11 +37,12 @@ def main():
     status = commands.add_parser("status", help="what is served, and why not (the default)")
     status.add_argument("--json", action="store_true", help="as JSON")
     explain = commands.add_parser("explain", help="how modules are found, path entry by path entry")
+    explain.add_argument("--json", action="store_true", help="as JSON")
     explain.add_argument("module", nargs="+")
     arguments = parser.parse_args()
     if arguments.command == "explain":
         for name in arguments.module:
-            print_explanation(name)
+            print_explanation(name, arguments.json)
     else:
         print_status(getattr(arguments, "json", False))
 

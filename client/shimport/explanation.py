@@ -1,67 +1,135 @@
 # SPDX-License-Identifier: MIT
-"""How a module's name is found, path entry by path entry, without importing it (its parents are imported)."""
+"""How a module's name is found: everything that is asked, in turn, and what it says. The module itself is not imported,
+its parents are; whether it has been imported before makes no difference."""
 
 import importlib
-import importlib.util
 import os
 import sys
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 
 import _shimport
 
+WITHOUT_FILES = {
+    BuiltinImporter: ("built-in", "a built-in module: no file is looked for"),
+    FrozenImporter: ("frozen", "frozen into the interpreter: no file is looked for"),
+}
+
 
 def explain(name):
-    """A list of dicts: `entry` (the path entry), `root`, `state`, `kind`, `verdict` (a sentence)."""
+    """A list of dicts, one for each that is asked, and one for what comes of it.
+
+    entry: the path entry, or the finder; status: served, found (by stock's loader), portion (of a namespace package),
+    stale, stock (the image leaves it to stock), not attached, absent, or result; found: whether it has the module;
+    shadowed: by which entry, if an earlier one has it; verdict: all that, and why, as a sentence; root, state, kind and
+    generation: of the image that was asked.
+    """
     parent, _, tail = name.rpartition(".")
+    path = None
     if parent:
-        paths = getattr(importlib.import_module(parent), "__path__", None)
-        if paths is None:
-            return [{"entry": parent, "verdict": f"{parent} is no package"}]
-    else:
-        if name in sys.builtin_module_names:
-            return [{"entry": "built-in", "verdict": "a built-in module: no file is looked for"}]
-        if importlib.machinery.FrozenImporter.find_spec(name) is not None:
-            return [{"entry": "frozen", "verdict": "frozen into the interpreter: no file is looked for"}]
-        paths = sys.path
-    steps = []
-    for entry in paths:
-        step = _explain_entry(entry or os.getcwd(), tail)
+        path = getattr(importlib.import_module(parent), "__path__", None)
+        if path is None:
+            return [_step(parent, "absent", f"{parent} is no package"), _result(name, None, [])]
+    steps, winner, portions = [], None, []
+    for step in _steps(name, tail, path):
+        if winner:
+            if step["found"] or step["status"] == "portion":
+                step["shadowed"] = winner["entry"]
+                step["verdict"] = f"shadowed by {winner['entry']}: {step['verdict']}"
+            else:
+                step["verdict"] = "not asked any more"
+        elif step["found"]:
+            winner = step
+        elif step["status"] == "portion":
+            portions.append(step)
         steps.append(step)
-        if step.pop("found"):
-            break
-    return steps
+    for step in portions if winner else ():
+        step["shadowed"] = winner["entry"]
+        step["verdict"] = f"shadowed by {winner['entry']}, which has a module: {step['verdict']}"
+    return [*steps, _result(name, winner, portions)]
 
 
-def _explain_entry(entry, tail):
-    finder = sys.path_importer_cache.get(entry)
+def _step(entry, status, verdict, found=False, **details):
+    return {"entry": entry, "status": status, "found": found, "shadowed": None, "verdict": verdict, **details}
+
+
+def _result(name, winner, portions):
+    if winner:
+        how = "served" if winner["status"] == "served" else "by stock"
+        return _step("result", "result", f"{name} comes from {winner['entry']}, {how}", True)
+    if portions:
+        return _step("result", "result", f"{name} is a namespace package of {len(portions)} portion(s)", True)
+    return _step("result", "result", f"there is no module {name}")
+
+
+def _steps(name, tail, path):
+    """What sys.meta_path comes to, in turn."""
+    for finder in sys.meta_path:
+        if finder is PathFinder:
+            for entry in sys.path if path is None else path:
+                yield _entry_step(entry, name, tail)
+            continue
+        spec = finder.find_spec(name, path) if hasattr(finder, "find_spec") else None
+        if isinstance(finder, type) and finder in WITHOUT_FILES:
+            if spec is not None:
+                who, verdict = WITHOUT_FILES[finder]
+                yield _step(who, "found", verdict, True)
+        else:
+            verdict = "a finder of the program, which has " + (f"it: {spec.origin}" if spec else "nothing")
+            yield _step(getattr(finder, "__name__", None) or repr(finder), "found" if spec else "absent", verdict, bool(spec))
+
+
+def _entry_step(entry, name, tail):
+    if not isinstance(entry, str):
+        return _step(repr(entry), "absent", "no str: passed over")
+    try:
+        directory = entry or os.getcwd()
+    except OSError:
+        return _step(entry, "absent", "the working directory is gone")
+    finder = PathFinder._path_importer_cache(entry)
     if finder is None:
-        for hook in sys.path_hooks:
-            try:
-                finder = hook(entry)
-                break
-            except ImportError:
-                continue
-    spec = finder.find_spec(tail) if finder is not None else None
-    found = spec is not None and spec.loader is not None
-    image = _shimport.lookup(entry, tail)
-    step = {"entry": entry, "found": found}
+        return _step(entry, "absent", "neither a directory nor an archive")
+    spec = finder.find_spec(name)
+    has = spec is not None and spec.loader is not None
+    portion = spec is not None and spec.loader is None
+    image = None
+    try:
+        image = _shimport.lookup(directory, tail)
+    except ValueError:  # surrogates
+        pass
+    status, why = _judge(image, directory, finder)
+    if status == "stock" or status == "stale" or status == "not attached":
+        why += f"; stock finds {spec.origin}" if has else "; stock finds nothing"
+    elif not has:
+        status = "absent"
+    details = {key: image[key] for key in ("root", "state", "kind", "generation")} if image else {}
+    if portion:
+        return _step(entry, "portion", f"a portion of a namespace package; {why}", **details)
+    return _step(entry, status, why, has, **details)
+
+
+def _judge(image, directory, finder):
+    """(status, sentence) of what the image says, or why none is asked."""
+    state = _shimport.status()
+    if not state["active"]:
+        return "not attached", f"not attached: {state['reason']}"
+    if not isinstance(finder, importlib.machinery.FileFinder):
+        return "not attached", f"not attached: no plain directory, {type(finder).__name__} is asked"
     if image is None:
-        step["verdict"] = "not attached: " + (_shimport.status()["reason"] or "stock answers here")
-    else:
-        step.update(root=image["root"], state=image["state"], kind=image["kind"], generation=image["generation"])
-        step["verdict"] = _verdict(image, found)
-    return step
-
-
-def _verdict(image, found):
+        why = "a relative path" if not os.path.isabs(directory) else state["reason"] or "it was not asked for at start-up"
+        return "not attached", f"not attached: {why}"
     where = f"image of {image['root']}, generation {image['generation']}"
-    if image["kind"] == "no image":
-        return f"stock: the root is {image['state']}" + (f", {image['root_reason']}" if image["root_reason"] else "")
-    if image["kind"] == "no directory":
-        return f"stock: not a package of the {where}"
-    if image["kind"] == "absent":
-        return f"not here, says the {where}"
-    if image["kind"] == "stock":
-        return f"stock: {image['reason']}, says the {where}" + ("" if found else "; stock does not find it")
-    if image["kind"] == "source":
-        return f"served from the {where}"
-    return f"found in the {where}; {image['kind']}, loaded by stock's loader"
+    kind = image["kind"]
+    if kind == "no image":
+        why = f", {image['root_reason']}" if image["root_reason"] else ""
+        return "not attached", f"not attached: the root is {image['state']}{why}"
+    if kind == "no directory":
+        return "not attached", f"not attached: not a package of the {where}"
+    if image["stale"]:
+        return "stale", f"stale: changed since the {where} was built"
+    if kind == "absent":
+        return "absent", f"not here, says the {where}"
+    if kind == "stock":
+        return "stock", f"left to stock by the {where}: {image['reason']}"
+    if kind == "source":
+        return "served", f"served from the {where}"
+    return "found", f"found in the {where}; {kind}, loaded by stock's loader"

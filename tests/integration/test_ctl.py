@@ -233,8 +233,51 @@ def test_explain(pair):
     assert "served" in explain("json.tool").stdout
     assert "built-in" in explain("sys").stdout
     missing = explain("nothing_of_the_kind")
-    assert "nothing_of_the_kind" in missing.stdout + missing.stderr
+    assert "there is no module nothing_of_the_kind" in missing.stdout
     assert "served from" not in missing.stdout
+
+
+def test_explain_tells_the_whole_decision(pair, tmp_path):
+    """Each entry in turn: served, stale, not attached, shadowed, and by what."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for directory in (first, second):
+        (directory / "spread").mkdir(parents=True)
+        (directory / "both.py").write_text("")
+    pair.daemon.warm(pair.shim, paths=[first, second])
+    (second / "later.py").write_text("")
+    (first / "both.py").write_text("x = 1")
+    code = """
+import json, os, shimport, sys
+sys.path.append("relative")
+print(json.dumps({name: shimport.explain(name) for name in sys.argv[1:]}))
+"""
+    env = pair.daemon.env(PYTHONPATH=f"{first}:{second}", PYTHONSAFEPATH="1")
+    modules = ["both", "later", "spread", "sys", "codecs", "argparse", "relatively", "email.mime", "os.below"]
+    result = pair.run_shim("-c", code, *modules, env=env, cwd=tmp_path, check=True)
+    explained = json.loads(result.stdout)
+    steps = {name: {step["entry"]: step for step in found} for name, found in explained.items()}
+
+    assert all(found[-1]["status"] == "result" for found in explained.values())
+    both = steps["both"]
+    assert (both[str(first)]["status"], both[str(first)]["found"]) == ("stale", True)
+    assert (both[str(second)]["shadowed"], both[str(second)]["found"]) == (str(first), True)
+    assert "shadowed by" in both[str(second)]["verdict"]
+    assert str(first) in both["result"]["verdict"]
+    assert steps["later"][str(second)]["status"] == "stale"
+    assert steps["later"][str(first)]["status"] == "absent"
+    assert [step["status"] for step in explained["spread"] if step["found"]] == ["result"]
+    assert [steps["spread"][str(path)]["status"] for path in (first, second)] == ["portion", "portion"]
+    assert "2 portion" in steps["spread"]["result"]["verdict"]
+    assert "built-in" in steps["sys"]
+    assert steps["codecs"][pair.interpreter.stdlib()]["shadowed"] == "frozen"
+    assert steps["argparse"][pair.interpreter.stdlib()]["status"] == "served"
+    assert steps["argparse"][pair.interpreter.stdlib()]["generation"] > 0
+    assert "no module" in steps["relatively"]["result"]["verdict"]
+    assert "no package" in explained["os.below"][0]["verdict"]
+    inactive = pair.run_shim("-c", code, "argparse", env={**env, "SHIMPORT_DISABLE": "1"}, cwd=tmp_path, check=True)
+    told = {step["entry"]: step for step in json.loads(inactive.stdout)["argparse"]}
+    assert told[pair.interpreter.stdlib()]["status"] == "not attached"
+    assert "SHIMPORT_DISABLE" in told[pair.interpreter.stdlib()]["verdict"]
 
 
 def test_python_m_shimport(pair):

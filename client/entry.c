@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "entry.h"
+
+#include <string.h>
+
+#include "loader.h"
+#include "spec.h"
+
+/* [path of the package's directory]: "json" of "json/__init__.py". NULL without an exception: it has none. */
+static PyObject *package_locations(const Place *place, const char *file, size_t length) {
+        const char *slash = memchr(file, '/', length);
+        PyObject *path = slash ? place_join(place, file, (size_t)(slash - file)) : NULL;
+        PyObject *list = path ? PyList_New(1) : NULL;
+
+        if (list)
+                PyList_SET_ITEM(list, 0, Py_NewRef(path));
+        Py_XDECREF(path);
+        return list;
+}
+
+static PyObject *entry_loader(ModuleState *state, const Place *place, const ImageEntry *entry,
+                              uint32_t number, PyObject *name, PyObject *origin) {
+        switch (entry->kind) {
+        case IMAGE_KIND_SOURCE:
+                return loader_new(state, place->root, place->mapping, number, name, origin);
+        case IMAGE_KIND_SOURCELESS:
+                return PyObject_CallFunctionObjArgs(state->sourceless_loader, name, origin, NULL);
+        default:
+                return PyObject_CallFunctionObjArgs(state->extension_loader, name, origin, NULL);
+        }
+}
+
+/* What spec.cached would compute, see _get_cached() in _bootstrap_external.py. */
+static PyObject *entry_cached(const Place *place, const ImageEntry *entry, PyObject *origin) {
+        size_t length;
+        const char *cached = image_string(&place->mapping->image, entry->cached, &length);
+
+        if (entry->kind == IMAGE_KIND_SOURCELESS)
+                return Py_NewRef(origin);
+        if (entry->kind != IMAGE_KIND_SOURCE || !cached || !length)
+                return Py_NewRef(Py_None);
+        return place_join(place, cached, length);
+}
+
+PyObject *entry_spec(ModuleState *state, const Place *place, const ImageEntry *entry, uint32_t number,
+                     PyObject *name) {
+        PyObject *origin = NULL, *loader = NULL, *cached = NULL, *locations = NULL, *spec = NULL;
+        size_t length;
+        const char *file = image_string(&place->mapping->image, entry->file, &length);
+
+        if (!file)
+                return NULL;
+        if (entry->kind == IMAGE_KIND_NAMESPACE) {
+                locations = PyList_New(1);
+                origin = locations ? place_join(place, file, length) : NULL;
+                if (origin) {
+                        PyList_SET_ITEM(locations, 0, Py_NewRef(origin));
+                        spec = spec_new_namespace(state, name, locations);
+                }
+                goto finish;
+        }
+        origin = place_join(place, file, length);
+        locations = entry->flags & IMAGE_ENTRY_PACKAGE ? package_locations(place, file, length)
+                                                       : Py_NewRef(Py_None);
+        if (!origin || !locations)
+                goto finish;
+        loader = entry_loader(state, place, entry, number, name, origin);
+        cached = loader ? entry_cached(place, entry, origin) : NULL;
+        if (cached)
+                spec = spec_new(state, name, loader, origin, cached, locations);
+finish:
+        Py_XDECREF(origin);
+        Py_XDECREF(loader);
+        Py_XDECREF(cached);
+        Py_XDECREF(locations);
+        return spec;
+}

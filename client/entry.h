@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_ENTRY_H
+#define SHIMPORT_ENTRY_H
+
+/* What an entry of an image means to an importer: the module's spec, with its loader, as stock would make them. */
+
+#include <Python.h>
+
+#include "image.h"
+#include "place.h"
+#include "state.h"
+
+/**
+ * entry_spec() - the spec of a module
+ * @place:      the directory's
+ * @number:     the entry's
+ * @name:       the module's, with its packages'
+ *
+ * Return: a new spec, or NULL: without an exception if the entry makes no sense.
+ */
+PyObject *entry_spec(ModuleState *state, const Place *place, const ImageEntry *entry, uint32_t number,
+                     PyObject *name);
+
+#endif

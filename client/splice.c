@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "facts.h"
+
+#include "splice.h"
+
+#if FACTS_KNOWN
+
+#include <opcode.h>
+
+#define ARGUMENTS_MAX 8
+#define UNIT sizeof(_Py_CODEUNIT)
+#define CALL_SIZE_MAX (UNIT * (8 + ARGUMENTS_MAX + FACTS_CALL_CACHES))
+
+/* Of a location table, see Objects/locations.md: an entry's first byte has bit 7 set, and says how many units. */
+#define LOCATION_START 0x80u
+#define LOCATION_NONE (LOCATION_START | 15u << 3)
+#define LOCATION_UNITS_MAX 8u
+
+static size_t emit(uint8_t *code, size_t at, unsigned opcode, unsigned argument, unsigned caches) {
+        code[at++] = (uint8_t)opcode;
+        code[at++] = (uint8_t)argument;
+        while (caches--) {
+                code[at++] = CACHE;
+                code[at++] = 0;
+        }
+        return at;
+}
+
+/* As `LAST = CONSTANT(0, 1, ..., LAST)` is compiled. Return: its size. */
+static size_t call_write(uint8_t code[static CALL_SIZE_MAX], unsigned arguments, unsigned constant) {
+        size_t at = 0;
+
+#if FACTS_CALL_NULL_FIRST
+        at = emit(code, at, PUSH_NULL, 0, 0);
+        at = emit(code, at, LOAD_CONST, constant, 0);
+#else
+        at = emit(code, at, LOAD_CONST, constant, 0);
+        at = emit(code, at, PUSH_NULL, 0, 0);
+#endif
+        for (unsigned i = 0; i < arguments; i++)
+                at = emit(code, at, LOAD_FAST, i, 0);
+#if FACTS_HAVE_PRECALL
+        at = emit(code, at, PRECALL, arguments, FACTS_PRECALL_CACHES);
+#endif
+        at = emit(code, at, CALL, arguments, FACTS_CALL_CACHES);
+        return emit(code, at, STORE_FAST, arguments - 1, 0);
+}
+
+/* Where the first assignment to a local variable ends. Caches are zero here, and so is their opcode. Return: 0: none. */
+static size_t assignment_end(PyObject *code, unsigned local) {
+        const uint8_t *bytes = (const uint8_t *)PyBytes_AS_STRING(code);
+        size_t size = (size_t)PyBytes_GET_SIZE(code);
+
+        for (size_t at = 0; at + UNIT <= size; at += UNIT)
+                if (bytes[at] == STORE_FAST && bytes[at + 1] == local)
+                        return at + UNIT;
+        return 0;
+}
+
+/* Where in the table the entry starts that starts with that unit. Return: 0: none does. */
+static size_t locations_at(PyObject *table, size_t unit) {
+        const uint8_t *bytes = (const uint8_t *)PyBytes_AS_STRING(table);
+        size_t size = (size_t)PyBytes_GET_SIZE(table);
+
+        for (size_t at = 0, units = 0; at < size; at++) {
+                if (!(bytes[at] & LOCATION_START))
+                        continue;
+                if (units == unit)
+                        return at;
+                units += (bytes[at] & (LOCATION_UNITS_MAX - 1)) + 1;
+        }
+        return 0;
+}
+
+static PyObject *bytes_insert(PyObject *bytes, size_t at, const uint8_t *middle, size_t size) {
+        size_t length = (size_t)PyBytes_GET_SIZE(bytes);
+        PyObject *whole = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(length + size));
+
+        if (whole) {
+                uint8_t *to = (uint8_t *)PyBytes_AS_STRING(whole);
+                const uint8_t *from = (const uint8_t *)PyBytes_AS_STRING(bytes);
+
+                memcpy(to, from, at);
+                memcpy(to + at, middle, size);
+                memcpy(to + at + size, from + at, length - at);
+        }
+        return whole;
+}
+
+/* Units of no line. */
+static PyObject *locations_insert(PyObject *table, size_t at, size_t units) {
+        uint8_t entries[CALL_SIZE_MAX];
+        size_t n = 0;
+
+        while (units > 0) {
+                size_t some = units < LOCATION_UNITS_MAX ? units : LOCATION_UNITS_MAX;
+
+                entries[n++] = (uint8_t)(LOCATION_NONE | (some - 1));
+                units -= some;
+        }
+        return bytes_insert(table, at, entries, n);
+}
+
+static PyObject *constants_append(PyObject *constants, PyObject *callable) {
+        PyObject *one = PyTuple_Pack(1, callable);
+        PyObject *all = one ? PySequence_Concat(constants, one) : NULL;
+
+        Py_XDECREF(one);
+        return all;
+}
+
+/* Return: a new code object; NULL, without an exception if this one is not as expected. */
+static PyObject *code_splice(PyCodeObject *old, unsigned arguments, PyObject *callable) {
+        PyObject *code = NULL, *table = NULL, *constants = NULL, *replace = NULL, *none = NULL,
+                 *changes = NULL, *result = NULL;
+        Py_ssize_t constant = PyTuple_GET_SIZE(old->co_consts);
+        int stack = (int)arguments + 2;
+        uint8_t call[CALL_SIZE_MAX];
+        size_t size, at, entry;
+
+        if (arguments == 0 || arguments > ARGUMENTS_MAX || old->co_argcount < (int)arguments ||
+            constant > UINT8_MAX || PyBytes_GET_SIZE(old->co_exceptiontable) > 0)
+                return NULL;
+        code = PyCode_GetCode(old); /* without what the interpreter has specialised */
+        if (!code)
+                return NULL;
+        at = assignment_end(code, arguments - 1);
+        entry = at ? locations_at(old->co_linetable, at / UNIT) : 0;
+        if (!entry)
+                goto finish;
+        size = call_write(call, arguments, (unsigned)constant);
+        Py_SETREF(code, bytes_insert(code, at, call, size));
+        table = code ? locations_insert(old->co_linetable, entry, size / UNIT) : NULL;
+        constants = table ? constants_append(old->co_consts, callable) : NULL;
+        replace = constants ? PyObject_GetAttrString((PyObject *)old, "replace") : NULL;
+        none = replace ? PyTuple_New(0) : NULL;
+        if (none)
+                changes = Py_BuildValue("{s:O,s:O,s:O,s:i}", "co_code", code, "co_linetable", table,
+                                        "co_consts", constants, "co_stacksize",
+                                        old->co_stacksize > stack ? old->co_stacksize : stack);
+        result = changes ? PyObject_Call(replace, none, changes) : NULL;
+finish:
+        Py_XDECREF(code);
+        Py_XDECREF(table);
+        Py_XDECREF(constants);
+        Py_XDECREF(replace);
+        Py_XDECREF(none);
+        Py_XDECREF(changes);
+        return result;
+}
+
+int splice_call(PyObject *function, unsigned arguments, PyObject *callable) {
+        PyObject *code;
+        int r;
+
+        if (!PyFunction_Check(function))
+                return 1;
+        code = code_splice((PyCodeObject *)PyFunction_GET_CODE(function), arguments, callable);
+        if (!code)
+                return PyErr_Occurred() ? -1 : 1;
+        r = PyObject_SetAttrString(function, "__code__", code);
+        Py_DECREF(code);
+        return r;
+}
+
+#else
+
+int splice_call(PyObject *function, unsigned arguments, PyObject *callable) {
+        (void)function;
+        (void)arguments;
+        (void)callable;
+        return 1;
+}
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHIMPORT_SPLICE_H
+#define SHIMPORT_SPLICE_H
+
+/*
+ * A call put into a Python function's own code: once its argument N has been given its default (by the first statement
+ * that assigns to it), it becomes CALLABLE(argument 0, ..., argument N), and the function goes on as it always did. It
+ * stays the same object, with the same signature, line numbers, frames and traces: the new instructions are of no line.
+ */
+
+#include <Python.h>
+
+/**
+ * splice_call() - have a function's argument looked at
+ * @function:   a Python function without exception handlers
+ * @arguments:  so many of them, by position, are given to the callable; the last becomes what it returns
+ * @callable:   the code object refers to it from then on
+ *
+ * Return: 0; 1 if nothing was done, because the function or this version's bytecode is not as expected; -1 with an
+ * exception.
+ */
+int splice_call(PyObject *function, unsigned arguments, PyObject *callable);
+
+#endif
