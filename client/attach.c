@@ -26,7 +26,7 @@ static void reply_freep(Shimport__Reply **reply) {
                 shimport__reply__free_unpacked(*reply, NULL);
 }
 
-static uint64_t now_ms(void) {
+uint64_t attach_now_ms(void) {
         struct timespec now;
 
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -36,7 +36,7 @@ static uint64_t now_ms(void) {
 /* Wait until the socket is ready. Return: 0, -ETIMEDOUT or another errno. */
 static int wait_until(int fd, short events, uint64_t deadline) {
         for (;;) {
-                uint64_t now = now_ms();
+                uint64_t now = attach_now_ms();
                 int r;
 
                 if (now >= deadline)
@@ -244,7 +244,7 @@ static int converse(const Endpoint *endpoint, const AttachRequest *request, Atta
 }
 
 int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, AttachDaemon *ret_daemon) {
-        uint64_t deadline = now_ms() + request->budget_ms;
+        uint64_t deadline = attach_now_ms() + request->budget_ms;
         Endpoint endpoints[ENDPOINTS_MAX];
         size_t n = endpoint_list(endpoints);
         int r, result = -ENOENT;
@@ -266,7 +266,7 @@ bool attach_is_absence(int error) {
 }
 
 int attach_barrier(const char *socket_path, unsigned budget_ms) {
-        uint64_t deadline = now_ms() + budget_ms;
+        uint64_t deadline = attach_now_ms() + budget_ms;
         Shimport__Barrier body = SHIMPORT__BARRIER__INIT;
         Shimport__Request message = SHIMPORT__REQUEST__INIT;
         _cleanup_(reply_freep) Shimport__Reply *reply = NULL;

@@ -74,6 +74,9 @@ int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, 
 /* Nobody listens, or who did is gone: known at once, and another time somebody may. */
 bool attach_is_absence(int error);
 
+/* The clock that budgets are counted by. */
+uint64_t attach_now_ms(void);
+
 /**
  * attach_barrier() - have the daemon take note of all changes that are complete by now
  *

@@ -14,6 +14,10 @@
 /* A packet holds many short paths; longer ones than this each are left to stock. */
 #define ROOT_PATH_MAX 1024
 
+/* A daemon that has ended is asked again after so long, then after twice as long, and so on. */
+#define RECOVER_PAUSE_MS 200
+#define RECOVER_PAUSE_MAX_MS 60000
+
 static size_t path_trim(const char *path, size_t length) {
         while (length > 1 && path[length - 1] == '/')
                 length--;
@@ -157,7 +161,7 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 Py_END_ALLOW_THREADS
                 answered = r == 0;
                 if (r < 0) {
-                        state->deaf = !state->active || !attach_is_absence(r);
+                        state->deaf = !state->active || !(attach_is_absence(r) || state->recovering);
                         state_debug(state, "no daemon to attach to: %s", strerror(-r));
                         PyOS_snprintf(state->reason, sizeof(state->reason), "no daemon answered: %s",
                                       strerror(-r));
@@ -282,6 +286,13 @@ static bool roots_have_images(const ModuleState *state) {
         return false;
 }
 
+static bool roots_are_live(const ModuleState *state) {
+        for (const Root *root = state->roots; root; root = root->next)
+                if (root->mapping && mapping_is_live(root->mapping))
+                        return true;
+        return false;
+}
+
 /* One round trip, after which all changes complete by now are in the bits. */
 static int barrier_pass(ModuleState *state) {
         int r;
@@ -292,7 +303,8 @@ static int barrier_pass(ModuleState *state) {
         r = attach_barrier(state->socket, state->budget_ms);
         Py_END_ALLOW_THREADS
         if (r < 0) {
-                state->deaf |= !attach_is_absence(r);
+                state->deaf |=
+                        !attach_is_absence(r) && roots_are_live(state); /* else it is being restarted */
                 state_debug(state, "no answer to a barrier: %s", strerror(-r));
         }
         return r;
@@ -303,8 +315,11 @@ static int root_barrier(ModuleState *state) {
         int passed = barrier_pass(state), r = 0;
 
         for (Root *root = state->roots; root && r == 0; root = root->next) {
-                if (passed < 0) /* nobody renews the promise */
+                if (passed < 0 &&
+                    (!root->mapping || mapping_is_live(root->mapping))) /* nobody renews the promise */
                         root->mapping = mapping_unref(root->mapping);
+                else if (passed < 0)
+                        continue; /* there is none to renew: see root_recover() */
                 else if (!root->attaching && !state->deaf &&
                          (root->mapping ? root_is_lost(root) : root_is_hopeful(root)))
                         r = root_attach_again(state, root);
@@ -327,13 +342,44 @@ void root_outdated(ModuleState *state, Mapping *mapping) {
         attach_report(state->socket, &report);
 }
 
+/* The daemon that gave the image has ended. The next one may be about to start, and hold us up for all of the budget: it
+ * is asked now and then only, and that it is late is no reason never to ask it again. Return: as roots_ask(). */
+static int root_recover(ModuleState *state, Root *root) {
+        Mapping *dead;
+        int r;
+
+        if (attach_now_ms() < state->recover_at)
+                return 0;
+        dead = mapping_ref(root->mapping);
+        state->recovering = true;
+        r = root_attach_again(state, root);
+        state->recovering = false;
+        if (r <= 0) {
+                mapping_unref(dead);
+                state->recover_pause = 0;
+                return r;
+        }
+        mapping_unref(root->mapping);
+        root->mapping = dead;
+        state->recover_pause = state->recover_pause ? state->recover_pause * 2 : RECOVER_PAUSE_MS;
+        if (state->recover_pause > RECOVER_PAUSE_MAX_MS)
+                state->recover_pause = RECOVER_PAUSE_MAX_MS;
+        state->recover_at = attach_now_ms() + state->recover_pause;
+        return r;
+}
+
 Mapping *root_current(ModuleState *state, Root *root) {
+        int r = 0;
+
         if (state->settled != state->doubts && root_barrier(state) < 0)
                 return NULL;
         if (!root->mapping || root->attaching)
                 return NULL;
-        if ((mapping_is_superseded(root->mapping) || !mapping_is_live(root->mapping)) &&
-            root_attach_again(state, root) < 0)
+        if (mapping_is_superseded(root->mapping))
+                r = root_attach_again(state, root);
+        else if (!mapping_is_live(root->mapping))
+                r = root_recover(state, root);
+        if (r < 0)
                 return NULL;
         return root->mapping && mapping_is_live(root->mapping) ? root->mapping : NULL;
 }

@@ -106,7 +106,9 @@ typedef struct ModuleState {
 
         bool active;
         bool deaf; /* a daemon failed us once, and not by being absent: not asked again by this process */
-        uint64_t doubts, settled; /* if they differ a barrier is due before the next answer */
+        bool recovering;                    /* one is asked that may be just starting */
+        uint64_t recover_at, recover_pause; /* when it is asked again, in milliseconds */
+        uint64_t doubts, settled;           /* if they differ a barrier is due before the next answer */
         char reason[200];
         Root *roots;  /* those asked for, by whatever outcome */
         Arena *arena; /* of thawed code; NULL until there is some */

@@ -37,27 +37,29 @@ static void writer_dealloc(PyObject *self) {
 }
 
 PyDoc_STRVAR(add_directory_doc,
-             "add_directory(path, complete, stat=None)\n--\n\n"
-             "Add a directory, relative to the root; its number. With stat, (mtime in ns, inode),\n"
-             "processes validate it.");
+             "add_directory(path, complete, stat=None, validate=True)\n--\n\n"
+             "Add a directory, relative to the root; its number. With stat, (mtime in ns, inode), and\n"
+             "validate, processes compare it.");
 
 static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
         unsigned long long mtime, ino;
         PyObject *stat = Py_None;
         const char *path;
-        int complete, r;
+        int complete, validate = 1, r;
         uint32_t number;
 
-        if (!PyArg_ParseTuple(args, "sp|O:add_directory", &path, &complete, &stat))
+        if (!PyArg_ParseTuple(args, "sp|Op:add_directory", &path, &complete, &stat, &validate))
                 return NULL;
         if (stat != Py_None && !PyArg_ParseTuple(stat, "KK", &mtime, &ino))
                 return NULL;
         r = image_writer_add_directory(((Writer *)self)->writer, path,
-                                       complete ? IMAGE_DIRECTORY_COMPLETE : 0, &number);
+                                       (complete ? IMAGE_DIRECTORY_COMPLETE : 0) |
+                                               (stat != Py_None && validate ? IMAGE_DIRECTORY_VALIDATE : 0),
+                                       &number);
         if (r < 0)
                 return raise_errno(r);
         if (stat != Py_None)
-                image_writer_validate_directory(((Writer *)self)->writer, number, mtime, ino);
+                image_writer_stat_directory(((Writer *)self)->writer, number, mtime, ino);
         return PyLong_FromUnsignedLong(number);
 }
 

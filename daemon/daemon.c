@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "kept.h"
 #include "log.h"
 #include "paths.h"
 #include "request.h"
@@ -84,7 +85,7 @@ static void daemon_stop(Daemon *daemon) {
         uv_close((uv_handle_t *)&daemon->watchdog, NULL);
         daemon->listener = listener_free(daemon->listener);
         peers_close(daemon->peers);
-        store_drop(daemon->store);
+        store_leave(daemon->store);
         on_quiet(daemon);
 }
 
@@ -284,8 +285,7 @@ static int daemon_listen_activated(Daemon *daemon, int fd) {
         return 0;
 }
 
-static int daemon_listen(Daemon *daemon) {
-        int fd = manager_steal_socket(&daemon->handed);
+static int daemon_listen(Daemon *daemon, int fd) {
         int r;
 
         if (fd >= 0)
@@ -309,6 +309,8 @@ static int daemon_listen(Daemon *daemon) {
 
 /* Everything on the loop; what has been made when one of them fails is closed by daemon_stop(). */
 static int daemon_start(Daemon *daemon) {
+        _cleanup_close_ int socket = manager_steal_socket(&daemon->handed);
+        size_t n_kept;
         int r;
 
         r = peers_new(&daemon->loop, &daemon_peers_events, daemon, &daemon->peers);
@@ -326,11 +328,14 @@ static int daemon_start(Daemon *daemon) {
                 return r;
         }
         daemon_apply(daemon);
+        n_kept = kept_restore(daemon->store, &daemon->handed);
+        if (n_kept)
+                log_info("goes on with %zu images", n_kept);
         r = daemon_open_handles(daemon);
         if (r < 0)
                 log_error("cannot start: %s", strerror(-r));
         else
-                r = daemon_listen(daemon);
+                r = daemon_listen(daemon, steal_fd(&socket));
         if (r)
                 daemon_stop(daemon);
         return r;

@@ -20,17 +20,24 @@ bool image_file_string_is(const ImageFile *file, ImageString string, const void 
         return found && length == size && memcmp(found, bytes, size) == 0;
 }
 
-int image_file_vouch(ImageFile *file) {
+int image_file_vouch(ImageFile *file, uint32_t note_size) {
         const ImageHeader *header = file->image.header;
         int r;
 
-        r = staleness_new(header->generation, header->directory_count, header->entry_count, &file->state_fd,
-                          &file->state);
+        r = staleness_new(header->generation, header->directory_count, header->entry_count, note_size,
+                          &file->state_fd, &file->state);
         if (r < 0)
                 return r;
         r = linger_open(file->state_fd);
         file->handed_fd = r < 0 ? -1 : r;
         return staleness_vouch(&file->state);
+}
+
+void image_file_leave(ImageFile *file) {
+        if (file->state.header)
+                staleness_disown(&file->state);
+        staleness_done(&file->state);
+        image_file_done(file);
 }
 
 bool image_file_is_mapped(ImageFile *file) {
@@ -65,7 +72,7 @@ int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *r
                 return refused("the builder's image is of no possible size", ret_reason);
         if (r < 0)
                 return r;
-        if (info.owner != expected->owner)
+        if (!expected->any && info.owner != expected->owner)
                 return refused("the builder's image belongs to another user", ret_reason);
         r = memfd_map(file.fd, info.size, &base);
         if (r < 0)
@@ -77,6 +84,11 @@ int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *r
         r = image_open(base, info.size, &file.image);
         if (r)
                 return refused(image_strerror(r), ret_reason);
+        if (expected->any) {
+                *ret_file = file;
+                file = IMAGE_FILE_NONE;
+                return 0;
+        }
         if (file.image.header->root_dev != expected->dev || file.image.header->root_ino != expected->ino)
                 return refused("the builder's image is of another directory", ret_reason);
         if (!image_file_string_is(&file, file.image.header->tag, expected->tag, expected->tag_size))

@@ -30,6 +30,7 @@ typedef struct ImageFile {
 
 /* What an image must be to be taken. */
 typedef struct ImageExpected {
+        bool any; /* whatever root, tag and owner it is of: who asks looks for itself */
         uid_t owner;
         uint64_t dev, ino;
         const void *tag;
@@ -52,8 +53,11 @@ enum {
 int image_file_open_consume(int fd, const ImageExpected *expected, ImageFile *ret_file,
                             const char **ret_reason);
 
-/* Make its state, with nothing stale, and vouch for it. Return: 0 or a negative errno. */
-int image_file_vouch(ImageFile *file);
+/* Make its state, with nothing stale and room for a note, and vouch for it. Return: 0 or a negative errno. */
+int image_file_vouch(ImageFile *file, uint32_t note_size);
+
+/* Let go of it for the next daemon to take over: who has it mapped learns only that nobody keeps its state. */
+void image_file_leave(ImageFile *file);
 
 /* The state, to hand out. */
 static inline int image_file_state(const ImageFile *file) {

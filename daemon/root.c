@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "filesystem.h"
+#include "kept.h"
 #include "log.h"
+#include "recheck.h"
 #include "root.h"
 #include "store.h"
 #include "trust.h"
@@ -328,7 +330,7 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
                 .uid = uid,
                 .root_fd = root->fd,
                 .image_fd = reuse ? root->image.fd : -1,
-                .state_fd = reuse ? root->image.state_fd : -1,
+                .state_fd = reuse ? image_file_state(&root->image) : -1,
                 .validate = root->validate,
                 .path = root->key.path,
                 .path_size = root->key.path_size,
@@ -458,7 +460,84 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
                 root->restless++;
                 root_enter(root, ROOT_STALE);
         }
+        kept_note_write(root);
+        kept_add(&root->image);
         root_settle(root, true);
+}
+
+/* Watch again what an image from before a restart depends on, and mark what has changed. Return: NULL, or why it
+ * cannot be served. */
+static const char *root_recheck(Root *root, ImageFile *file) {
+        Recheck recheck = {
+                .image = &file->image,
+                .image_fd = file->fd,
+                .staleness = &file->state,
+                .watch = on_scan,
+                .userdata = root,
+        };
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        r = root->validate == VALIDATE_NEVER ? 0 : recheck_is_needed(&file->image);
+        if (r <= 0)
+                return r < 0 ? strerror(-r) : NULL;
+        fd = root_reopen(root);
+        if (fd < 0)
+                return fd == -ESTALE ? "another directory is at its path" : strerror(-fd);
+        recheck.root_fd = fd;
+        r = recheck_run(&recheck);
+        if (r == RECHECK_E_UNSEEN)
+                return "its directories cannot be watched any more";
+        if (r == RECHECK_E_IMAGE)
+                return "it lies about its records";
+        return r < 0 ? strerror(-r) : NULL;
+}
+
+int root_adopt(Root *root, ImageFile *file, const Staleness *state, const KeptNote *note,
+               const char **ret_reason) {
+        Store *store = root->store;
+        int r;
+
+        root->validate = config_validate(store_config(store), root_path(root));
+        if (root->validate != (Validate)note->validate) {
+                *ret_reason = "Validate= has been changed";
+                return IMAGE_FILE_E_REFUSED;
+        }
+        r = root_set_executable(root, note->executable, strlen(note->executable), note->options);
+        if (r >= 0)
+                r = image_file_vouch(file, kept_note_size(root));
+        if (r < 0)
+                return r;
+        staleness_copy(&file->state, state);
+        *ret_reason = root_recheck(root, file);
+        if (*ret_reason)
+                return IMAGE_FILE_E_REFUSED;
+        watch_drain(store_watch(store));
+        change_log_replay(&root->changes, &file->image, &file->state);
+        change_log_clear(&root->changes);
+        root->image = *file;
+        *file = IMAGE_FILE_NONE;
+        watch_set_move(&root->watched, &root->watching);
+        store_account(store, &root->image);
+        root->generation = root->image.image.header->generation;
+        root->texts_when_whole = note->texts_when_whole;
+        root->declined = note->declined;
+        root->built_ms = note->built_ms;
+        root->built_at = note->built_at;
+        root->last_attach = note->last_attach;
+        root->attaches = note->attaches;
+        memcpy(root->validated, note->validated, sizeof(root->validated));
+        if (staleness_count(&root->image.state)) {
+                snprintf(root->reason, sizeof(root->reason), "changed before the daemon was started again");
+                root_enter(root, ROOT_STALE);
+        } else if (note->patient) {
+                root_enter_stale_patiently(root, AGAIN_PAUSE_MS);
+        } else {
+                root_enter(root, ROOT_SERVED);
+        }
+        kept_note_write(root);
+        kept_add(&root->image);
+        return 0;
 }
 
 static void on_end(void *userdata, BuilderOutcome *outcome) {
@@ -500,7 +579,7 @@ static void on_end(void *userdata, BuilderOutcome *outcome) {
                           store_status(root->store)->full_reason);
                 return;
         }
-        r = image_file_vouch(&file);
+        r = image_file_vouch(&file, kept_note_size(root));
         if (r < 0) {
                 root_fail(root, "no state for the image: %s", strerror(-r));
                 return;

@@ -36,6 +36,7 @@
 typedef struct Store Store;
 typedef struct Root Root;
 typedef struct RootWaiter RootWaiter;
+typedef struct KeptNote KeptNote;
 
 /* The numbers are those of the messages, for those states that a message can tell. */
 typedef enum RootState {
@@ -140,6 +141,18 @@ void root_evict(Root *root);
 
 /* There is room again. */
 void root_retry(Root *root);
+
+/**
+ * root_adopt() - go on with an image from before a restart
+ * @file:       without a state; stolen when it is adopted
+ * @state:      the last daemon's
+ * @note:       what that daemon noted of it, checked
+ * @ret_reason: set with IMAGE_FILE_E_REFUSED only
+ *
+ * Return: 0, IMAGE_FILE_E_REFUSED or a negative errno.
+ */
+int root_adopt(Root *root, ImageFile *file, const Staleness *state, const KeptNote *note,
+               const char **ret_reason);
 
 /* Open the directory again at its path. Return: a descriptor, or -ESTALE if another directory is there now, or
  * a negative errno. */

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kept.h"
 #include "linger.h"
 #include "log.h"
 #include "store.h"
@@ -34,6 +35,7 @@ struct Store {
         Lingers lingers;
         uint64_t wanted; /* the least that there was no room for */
         uint64_t generation;
+        bool leaving; /* the service manager keeps the images for the next daemon */
         StoreStatus status;
 };
 
@@ -129,10 +131,15 @@ void store_withdraw(Store *store, ImageFile *image) {
                 return;
         store->memory -= image->image.size;
         store->n_images--;
+        if (store->leaving) {
+                image_file_leave(image);
+                return;
+        }
         if (image_file_is_mapped(image)) {
                 lingers_add_consume(&store->lingers, steal_fd(&image->handed_fd), image->image.size);
                 store_watch_lingering(store);
         }
+        kept_remove(image);
         image_file_done(image);
 }
 
@@ -181,6 +188,11 @@ void store_drop(Store *store) {
         list_for_each(link, &store->roots) {
                 store_remove(store, list_entry(link, Root, link));
         }
+}
+
+void store_leave(Store *store) {
+        store->leaving = manager_is_there();
+        store_drop(store);
 }
 
 void store_reconfigure(Store *store, const char *client_path) {
@@ -290,11 +302,11 @@ static bool store_forget_one(Store *store) {
         return false;
 }
 
-static int store_add(Store *store, const StoreQuestion *question, Root **ret_root) {
+static int store_add(Store *store, const RootKey *key, uid_t owner, Root **ret_root) {
         Root *root;
         int r;
 
-        r = root_new(store, &question->key, question->owner, &root);
+        r = root_new(store, key, owner, &root);
         if (r < 0)
                 return r;
         if (!tsearch(root, &store->tree, root_compare)) {
@@ -391,9 +403,34 @@ static int store_build(Root *root, const StoreQuestion *question, StoreAnswer *a
         return 0;
 }
 
+int store_adopt(Store *store, ImageFile *file, const Staleness *state, const KeptNote *note,
+                const char **ret_reason) {
+        const ImageHeader *header = file->image.header;
+        RootKey key = { .dev = header->root_dev, .ino = header->root_ino };
+        Root *root;
+        int r;
+
+        key.path = image_string(&file->image, header->root_path, &key.path_size);
+        key.tag = image_string(&file->image, header->tag, &key.tag_size);
+        if (!key.path || *(const char *)key.path != '/' || !key.tag || store_find(store, &key)) {
+                *ret_reason = "it is of no root, or not the only one";
+                return IMAGE_FILE_E_REFUSED;
+        }
+        r = store_add(store, &key, note->owner, &root);
+        if (r < 0)
+                return r;
+        if (store->generation < header->generation)
+                store->generation = header->generation;
+        r = root_adopt(root, file, state, note, ret_reason);
+        if (r)
+                store_remove(store, root);
+        return r;
+}
+
 static void store_touch(Store *store, Root *root) {
         root->attaches++;
         root->last_attach = (uint64_t)time(NULL);
+        kept_note_touch(root);
         list_unlink(&root->link);
         list_append(&store->roots, &root->link);
 }
@@ -412,7 +449,7 @@ int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answ
                         *ret_answer = answer;
                         return 0;
                 }
-                r = store_add(store, question, &answer.root);
+                r = store_add(store, &question->key, question->owner, &answer.root);
                 if (r < 0)
                         return r;
                 is_new = true;

@@ -82,6 +82,17 @@ Root *store_find(Store *store, const RootKey *key);
 /* Free every root: images are withdrawn, builds stopped. */
 void store_drop(Store *store);
 
+/* Likewise, but leave the images to the next daemon, if there is a service manager to keep them. */
+void store_leave(Store *store);
+
+/**
+ * store_adopt() - serve an image from before a restart; as root_adopt()
+ *
+ * Return: 0, IMAGE_FILE_E_REFUSED or a negative errno.
+ */
+int store_adopt(Store *store, ImageFile *file, const Staleness *state, const KeptNote *note,
+                const char **ret_reason);
+
 /* What a changed configuration asks for. */
 void store_reconfigure(Store *store, const char *client_path);
 

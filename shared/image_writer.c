@@ -125,10 +125,9 @@ int image_writer_add_directory(ImageWriter *writer, const char *path, unsigned f
         return 0;
 }
 
-void image_writer_validate_directory(ImageWriter *writer, uint32_t number, uint64_t mtime, uint64_t ino) {
+void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t mtime, uint64_t ino) {
         ImageDirectory *directory = &((ImageDirectory *)writer->directories.data)[number];
 
-        directory->flags |= IMAGE_DIRECTORY_VALIDATE;
         directory->mtime = mtime;
         directory->ino = ino;
 }

@@ -45,8 +45,8 @@ static inline void image_writer_freep(ImageWriter **writer) {
  */
 int image_writer_add_directory(ImageWriter *writer, const char *path, unsigned flags, uint32_t *ret_number);
 
-/* Have processes validate a directory by stat, which must exist. */
-void image_writer_validate_directory(ImageWriter *writer, uint32_t number, uint64_t mtime, uint64_t ino);
+/* What a directory, which must exist, looked like when it was listed. */
+void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t mtime, uint64_t ino);
 
 /* Return: as above; -EINVAL if the directory does not exist. */
 int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry);

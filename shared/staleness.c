@@ -17,15 +17,23 @@ static size_t words(uint32_t count) {
         return ((size_t)count + 31) / 32;
 }
 
-static size_t size_for(uint32_t directory_count, uint32_t entry_count) {
-        return sizeof(StalenessHeader) + (words(directory_count) + words(entry_count)) * sizeof(uint32_t);
+/* Where the note begins. */
+static size_t note_offset(uint32_t directory_count, uint32_t entry_count) {
+        size_t size =
+                sizeof(StalenessHeader) + (words(directory_count) + words(entry_count)) * sizeof(uint32_t);
+
+        return (size + 7) / 8 * 8;
 }
 
-static Staleness staleness_at(void *base, size_t size, uint32_t directory_count) {
+static Staleness staleness_at(void *base, size_t size, uint32_t directory_count, uint32_t entry_count) {
         _Atomic uint32_t *bits = (void *)((uint8_t *)base + sizeof(StalenessHeader));
 
         return (Staleness){
-                .header = base, .size = size, .directories = bits, .entries = bits + words(directory_count)
+                .header = base,
+                .size = size,
+                .directories = bits,
+                .entries = bits + words(directory_count),
+                .note = (uint8_t *)base + note_offset(directory_count, entry_count),
         };
 }
 
@@ -43,9 +51,9 @@ static int mutex_prepare(pthread_mutex_t *mutex) {
         return -r;
 }
 
-int staleness_new(uint64_t generation, uint32_t directory_count, uint32_t entry_count, int *ret_fd,
-                  Staleness *ret_staleness) {
-        size_t size = size_for(directory_count, entry_count);
+int staleness_new(uint64_t generation, uint32_t directory_count, uint32_t entry_count, uint32_t note_size,
+                  int *ret_fd, Staleness *ret_staleness) {
+        size_t size = note_offset(directory_count, entry_count) + note_size;
         _cleanup_(staleness_done) Staleness staleness = { 0 };
         _cleanup_close_ int fd = -1;
         void *base;
@@ -58,7 +66,7 @@ int staleness_new(uint64_t generation, uint32_t directory_count, uint32_t entry_
                 r = syscalls_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, &base);
         if (r < 0)
                 return r;
-        staleness = staleness_at(base, size, directory_count);
+        staleness = staleness_at(base, size, directory_count, entry_count);
         memcpy(staleness.header->magic, STALENESS_MAGIC, sizeof(staleness.header->magic));
         staleness.header->version = STALENESS_VERSION;
         staleness.header->header_size = sizeof(StalenessHeader);
@@ -66,6 +74,7 @@ int staleness_new(uint64_t generation, uint32_t directory_count, uint32_t entry_
         staleness.header->generation = generation;
         staleness.header->directory_count = directory_count;
         staleness.header->entry_count = entry_count;
+        staleness.header->note_size = note_size;
         r = mutex_prepare(&staleness.header->alive);
         if (r >= 0)
                 r = syscalls_add_seals(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
@@ -79,7 +88,7 @@ int staleness_new(uint64_t generation, uint32_t directory_count, uint32_t entry_
 
 int staleness_map(int fd, uint64_t generation, uint32_t directory_count, uint32_t entry_count,
                   Staleness *ret_staleness) {
-        size_t size = size_for(directory_count, entry_count);
+        size_t least = note_offset(directory_count, entry_count), size;
         const StalenessHeader *header;
         struct stat st;
         void *base;
@@ -93,8 +102,10 @@ int staleness_map(int fd, uint64_t generation, uint32_t directory_count, uint32_
         r = syscalls_fstat(fd, &st);
         if (r < 0)
                 return r;
-        if (st.st_size < 0 || (uint64_t)st.st_size != size)
+        if (st.st_size < 0 || (uint64_t)st.st_size < least ||
+            (uint64_t)st.st_size > least + STALENESS_NOTE_MAX)
                 return STALENESS_E_OTHER;
+        size = (size_t)st.st_size;
         r = syscalls_mmap(size, PROT_READ, MAP_SHARED, fd, &base);
         if (r < 0)
                 return r;
@@ -102,11 +113,11 @@ int staleness_map(int fd, uint64_t generation, uint32_t directory_count, uint32_
         if (memcmp(header->magic, STALENESS_MAGIC, sizeof(header->magic)) != 0 ||
             header->version != STALENESS_VERSION || header->header_size != sizeof(*header) ||
             header->generation != generation || header->directory_count != directory_count ||
-            header->entry_count != entry_count) {
+            header->entry_count != entry_count || header->note_size != size - least) {
                 munmap(base, size);
                 return STALENESS_E_OTHER;
         }
-        *ret_staleness = staleness_at(base, size, directory_count);
+        *ret_staleness = staleness_at(base, size, directory_count, entry_count);
         return 0;
 }
 
@@ -154,4 +165,13 @@ void staleness_mark_all(Staleness *staleness) {
                 mark(staleness, staleness->directories, i);
         for (uint32_t i = 0; i < staleness->header->entry_count; i++)
                 mark(staleness, staleness->entries, i);
+}
+
+void staleness_copy(Staleness *to, const Staleness *from) {
+        for (uint32_t i = 0; i < from->header->directory_count; i++)
+                if (staleness_directory(from, i))
+                        staleness_mark_directory(to, i);
+        for (uint32_t i = 0; i < from->header->entry_count; i++)
+                if (staleness_entry(from, i))
+                        staleness_mark_entry(to, i);
 }

@@ -14,6 +14,9 @@
  *
  * The memfd is sealed against resizing, so that a mapping cannot fault, and by F_SEAL_FUTURE_WRITE against every
  * writer but the mapping that its maker already has. Any thread may read; one thread, the maker's, writes.
+ *
+ * Behind the bits lies a note of the daemon's to the next one, which gives the image a state of its own, with the bits
+ * of this one. The note means nothing to a process.
  */
 
 #include <linux/futex.h>
@@ -24,7 +27,7 @@
 #include <stdint.h>
 
 #define STALENESS_MAGIC "SHIMSTAT"
-#define STALENESS_VERSION 1u
+#define STALENESS_VERSION 2u
 
 typedef struct StalenessHeader {
         uint8_t magic[8];
@@ -37,8 +40,10 @@ typedef struct StalenessHeader {
         _Atomic uint32_t superseded;
         _Atomic uint32_t stale_count; /* bits set so far */
         pthread_mutex_t alive;
+        uint32_t note_size;
+        uint32_t reserved;
 } StalenessHeader;
-/* Then the bits of the directories, and those of the entries, each from a word's start. */
+/* Then the bits of the directories, and those of the entries, each from a word's start; then the note, 8-aligned. */
 
 _Static_assert(offsetof(StalenessHeader, alive) == 48, "format");
 _Static_assert(offsetof(pthread_mutex_t, __data.__lock) == 0, "the futex word comes first, as in glibc");
@@ -48,16 +53,21 @@ typedef struct Staleness {
         StalenessHeader *header; /* read-only for all but the maker */
         size_t size;
         _Atomic uint32_t *directories, *entries;
+        void *note;
 } Staleness;
+
+/* A note is a few strings. */
+#define STALENESS_NOTE_MAX 8192u
 
 /**
  * staleness_new() - make the state of an image; nothing is stale and nobody holds the mutex
+ * @note_size:  room for a note, all zero
  * @ret_fd:     the memfd, to hand out
  *
  * Return: 0 or a negative errno.
  */
-int staleness_new(uint64_t generation, uint32_t directory_count, uint32_t entry_count, int *ret_fd,
-                  Staleness *ret_staleness);
+int staleness_new(uint64_t generation, uint32_t directory_count, uint32_t entry_count, uint32_t note_size,
+                  int *ret_fd, Staleness *ret_staleness);
 
 /* It is no state, or not that of an image with these numbers. */
 #define STALENESS_E_OTHER 1
@@ -84,6 +94,9 @@ void staleness_supersede(Staleness *staleness);
 void staleness_mark_directory(Staleness *staleness, uint32_t number);
 void staleness_mark_entry(Staleness *staleness, uint32_t number);
 void staleness_mark_all(Staleness *staleness);
+
+/* Set what is set in another state of the same image. */
+void staleness_copy(Staleness *to, const Staleness *from);
 
 /* Does somebody vouch for the bits? */
 static inline bool staleness_is_vouched(const Staleness *staleness) {

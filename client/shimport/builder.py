@@ -178,7 +178,10 @@ class Job:
             if init is None:  # a link, or it was there a moment ago
                 self.leave_out(directory.parent, directory.name, "its __init__ is no file")
                 return []
-        directory.number = self.writer.add_directory(directory.path, True, self.directory_look(directory, status))
+        look = self.directory_look(directory, status)
+        directory.number = self.writer.add_directory(
+            directory.path, True, look or (status.st_mtime_ns, status.st_ino), look is not None
+        )
         if self.previous is not None:
             directory.previous = self.previous.directory(directory.path)
         self.directories += 1

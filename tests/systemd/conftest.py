@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Fixtures. Tests share one booted machine; each finds the service stopped, its socket listening and nothing built."""
 
+import time
+
 import pytest
 
 import harness
@@ -43,20 +45,38 @@ def stop_all(machine):
     machine.systemctl("daemon-reload")
 
 
+SITES = 50  # directories of modules, one for each test that takes one
+
+MAKE_SITES = f"""
+mkdir -p /srv/sites/0/modules/package
+cd /srv/sites/0/modules
+for i in 0 1 2 3 4 5 6 7 8 9; do echo "value = $i" >module$i.py; done
+echo "value = 'package'" >package/__init__.py
+echo "value = 'inner'" >package/inner.py
+find /srv/sites/0 -exec touch -d '1 hour ago' {{}} +
+for i in $(seq {SITES - 1}); do cp -a /srv/sites/0 /srv/sites/$i; done
+"""
+
+
+@pytest.fixture(scope="session")
+def sites(booted):
+    """Directories of few modules on a file system that is watched: quicker than the standard library. They are as old
+    as a file must be for the daemon to tell it from its next change."""
+    booted.shell(MAKE_SITES, check=True)
+    time.sleep(0.2)
+    return iter(range(SITES))
+
+
 @pytest.fixture
-def modules(machine):
-    """A directory of few modules on a file system that is watched, and how to have it served: quicker than the
-    standard library."""
-    machine.shell(
-        """
-        rm -rf /srv/modules
-        mkdir -p /srv/modules/package
-        cd /srv/modules
-        for i in 0 1 2 3 4 5 6 7 8 9; do echo "value = $i" >module$i.py; done
-        echo "value = 'package'" >package/__init__.py
-        echo "value = 'inner'" >package/inner.py
-        find /srv/modules -exec touch -d '1 hour ago' {} +
-        """,
-        check=True,
-    )
-    return "/srv/modules"
+def modules(sites):
+    return f"/srv/sites/{next(sites)}/modules"
+
+
+@pytest.fixture
+def serving(booted, venv):
+    """The machine with the service running, and the standard library served. Tests that take it leave it so, and find
+    whatever other images there are."""
+    booted.systemctl("start", "shimportd.socket", "shimport-builder@0.socket")
+    booted.systemctl("start", "shimportd.service")
+    booted.run("shimportctl", "warm", "--python", venv, check=True, timeout=10 * harness.PATIENCE)
+    return booted

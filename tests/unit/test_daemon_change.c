@@ -59,7 +59,7 @@ static int setup(void **state) {
         assert_int_equal(memfd_check(fixture->image_fd, sizeof(ImageHeader), &info), 0);
         assert_int_equal(memfd_map(fixture->image_fd, info.size, &base), 0);
         assert_int_equal(image_open(base, info.size, &fixture->image), 0);
-        assert_int_equal(staleness_new(1, DIRECTORIES, 5, &fixture->fd, &fixture->staleness), 0);
+        assert_int_equal(staleness_new(1, DIRECTORIES, 5, 0, &fixture->fd, &fixture->staleness), 0);
         *state = fixture;
         return 0;
 }
