@@ -35,10 +35,11 @@ TEST_PYTHON ?= /usr/bin/python3
 
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
         libjansson-dev libsystemd-dev python3 python3-dev strace
-PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest python3-venv systemd \
-        util-linux valgrind $(PACKAGES_PROGRAMS)
+PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest python3-setuptools \
+        python3-venv python3-wheel systemd util-linux valgrind wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS)
 PACKAGES_LINT = clang clang-format clang-tidy
 PACKAGES_MATRIX = debootstrap
+PACKAGES_DEB = debhelper dh-python dpkg-dev fakeroot lintian
 
 # ---------------------------------------------------------------------------------------------------------
 # Sources: a new file is added to one of these lists.
@@ -111,8 +112,8 @@ UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix race flood bench \
-        install uninstall format lint clean
+PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest python3-setuptools \
+        python3-venv python3-wheel systemd util-linux valgrind wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS)
 
 all: build
 
@@ -126,6 +127,7 @@ help:
 	@echo 'make flood          makes ten thousand changes a second for FLOOD=60 seconds'
 	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs'
 	@echo 'make install        into DESTDIR= PREFIX=/usr/local; make uninstall takes it out again'
+	@echo 'make deb            Debian packages shimportd and python3-shimport, into build/deb'
 	@echo 'make deps           installs the Debian packages that any of this needs'
 	@echo 'make format lint    what to run before a commit'
 	@echo 'make clean'
@@ -221,6 +223,16 @@ $(RUN): | $(EXTENSION)
 	ln -sfn ../$(notdir $(EXTENSION)) $@
 endif
 
+# What the client is made of, for client/setup.py: a directory for a source distribution to carry.
+CLIENT_TREE = $(BUILD)/client-sources
+
+client-sources: $(GEN_SOURCES)
+	rm -rf $(CLIENT_TREE)
+	install -D -m 644 -t $(CLIENT_TREE)/client $(filter client/%,$(CLIENT_SOURCES)) $(wildcard client/*.h)
+	install -D -m 644 -t $(CLIENT_TREE)/shared $(filter shared/%,$(CLIENT_SOURCES)) $(wildcard shared/*.h)
+	install -D -m 644 -t $(CLIENT_TREE)/gen $(foreach name,$(CLIENT_PROTO),$(GEN)/$(name).pb-c.c $(GEN)/$(name).pb-c.h)
+	install -m 644 daemon/version.h LICENSE $(CLIENT_TREE)
+
 # ---------------------------------------------------------------------------------------------------------
 # Packages to install: only what is missing, and nothing is run where nothing is
 
@@ -288,6 +300,7 @@ CLIENTDIR = $(DESTDIR)$(PREFIX)/lib/shimport
 
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
 MAN_PAGES = $(wildcard daemon/*.[0-9])
+COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shimportctl
 
 # Where the units go: below PREFIX, where systemd looks for them if that is /usr or /usr/local.
 SYSTEMDDIR = $(DESTDIR)$(PREFIX)/lib
@@ -303,6 +316,7 @@ install: build
 	chown -R -h 0:0 $(CLIENTDIR)/python 2>/dev/null || true
 	install -D -m 755 -t $(CLIENTDIR)/bin $(BUILD)/bin/shimport-builder
 	for page in $(MAN_PAGES); do install -D -m 644 -t $(MANDIR)/man$${page##*.} $$page; done
+	install -D -m 644 daemon/shimportctl.bash $(COMPLETION)
 	for scope in system user; do \
 	        install -d $(SYSTEMDDIR)/systemd/$$scope; \
 	        install -D -m 644 -t $(SYSTEMDDIR)/systemd/$$scope-preset systemd/$$scope/90-shimport.preset; \
@@ -317,7 +331,21 @@ install: build
 uninstall:
 	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(addprefix $(SYSTEMDDIR)/,$(SYSTEMD_FILES))
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(MANDIR)/man$${page##*.}/$$page; done
+	rm -f $(COMPLETION)
 	rm -rf $(CLIENTDIR)
+
+# Debian packages, built and looked over in a copy of the tree: build/deb/*.deb.
+DEB = $(BUILD)/deb
+
+deb:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_DEB))
+	rm -rf $(DEB)
+	mkdir -p $(DEB)/shimport
+	tar -c --exclude=./build --exclude=./.git . | tar -x --no-same-owner -C $(DEB)/shimport
+	cp -r systemd/debian $(DEB)/shimport/debian
+	cd $(DEB)/shimport && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS -u SHIMPORT_BUILD -u PYTHONS \
+	        PATH=/usr/sbin:/usr/bin:/sbin:/bin DEB_BUILD_OPTIONS='noautodbgsym parallel=2' dpkg-buildpackage -us -uc -b
+	lintian --allow-root --fail-on error $(DEB)/*.changes
 
 # ---------------------------------------------------------------------------------------------------------
 

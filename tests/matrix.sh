@@ -22,6 +22,7 @@ if [ "${MATRIX_NAMESPACE:-}" != 1 ]; then
         MATRIX_NAMESPACE=1 exec unshare --mount --propagation private "$0" "$@"
 fi
 cd "$(dirname "$0")/.."
+. tests/chroot.sh
 
 say() {
         printf 'check-matrix: %s\n' "$*"
@@ -33,36 +34,6 @@ result() {
         mkdir -p "$RESULTS"
         printf '<testsuites><testsuite name="matrix"><testcase name="%s"><%s/></testcase></testsuite></testsuites>\n' \
                 "$2" "$1" >"$RESULTS/$2.xml"
-}
-
-# The mirrors to try: those that this machine's apt uses, and debootstrap's own.
-mirrors() {
-        apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
-                sed -n 's/^Debian|Debian|//p' | sort -u
-        sed -n 's/^DEF_MIRROR="\(.*\)"/\1/p' "$(command -v debootstrap)"
-}
-
-find_mirror() {
-        for mirror in $(mirrors); do
-                if wget -q -T 20 -t 2 -O /dev/null "${mirror%/}/dists/sid/Release"; then
-                        echo "$mirror"
-                        return 0
-                fi
-        done
-        return 1
-}
-
-make_chroot() {
-        say "making a chroot of Debian sid in $MATRIX"
-        rm -rf --one-file-system "$MATRIX.new"
-        mkdir -p "$MATRIX.new"
-        debootstrap --variant=minbase sid "$MATRIX.new" "$1" >"$MATRIX.log" 2>&1 || {
-                tail -n 20 "$MATRIX.log"
-                return 1
-        }
-        # A mirror may be a snapshot, older than sid's own idea of fresh.
-        echo 'Acquire::Check-Valid-Until "false";' >"$MATRIX.new/etc/apt/apt.conf.d/snapshot"
-        mv "$MATRIX.new" "$MATRIX"
 }
 
 enter_mounts() {
@@ -82,8 +53,7 @@ enter_mounts() {
 }
 
 inside() {
-        env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-                chroot "$MATRIX" "$@"
+        chroot_inside "$MATRIX" "$@"
 }
 
 # The CPythons that this sid has, as commands.
@@ -99,11 +69,12 @@ rm -rf "$RESULTS"
 mkdir -p "$RESULTS"
 
 if [ ! -d "$MATRIX" ]; then
-        if ! mirror=$(find_mirror); then
+        if ! mirror=$(chroot_mirror sid); then
                 result skipped no-mirror 'SKIPPED: no Debian mirror answers'
                 exit 0
         fi
-        if ! make_chroot "$mirror"; then
+        say "making a chroot of Debian sid in $MATRIX"
+        if ! chroot_make "$MATRIX" sid "$mirror"; then
                 result failure debootstrap 'the chroot could not be made'
                 exit 1
         fi

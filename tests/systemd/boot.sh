@@ -3,19 +3,23 @@
 #
 # Boots systemd as PID 1 over an overlay of this machine's file system, on memory alone. Started by machine.py as
 #
-#   unshare --pid --mount --cgroup --uts --ipc --fork --kill-child boot.sh DIRECTORY STAGE
+#   unshare --pid --mount --cgroup --uts --ipc --fork --kill-child boot.sh DIRECTORY STAGE [CHROOT]
 #
-# STAGE holds the installed tree, which is laid over it. What only the units of shimport need is on the unit path.
+# STAGE holds the installed tree, which is laid over it. What only the units of shimport need is on the unit path. With
+# CHROOT it is another Debian's file system; its packages install what is wanted, STAGE is empty, and its own units are
+# on the path.
 
 set -euo pipefail
 
-directory=$1 stage=$2
+directory=$1 stage=$2 chroot=${3:-}
+unit_path=/etc/shimport-test-units:/etc/systemd/system:/usr/local/lib/systemd/system
+[ -z "$chroot" ] || unit_path=/etc/shimport-test-units:/etc/systemd/system:/lib/systemd/system
 root=$directory/root
 
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$directory"
 mkdir "$directory/upper" "$directory/work" "$root"
-mount -t overlay -o "lowerdir=/,upperdir=$directory/upper,workdir=$directory/work" overlay "$root"
+mount -t overlay -o "lowerdir=${chroot:-/},upperdir=$directory/upper,workdir=$directory/work" overlay "$root"
 
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
@@ -36,7 +40,7 @@ ln -s /proc/self/fd "$root/dev/fd"
 
 # Modules where a watch sees them, which it does not on an overlay.
 for path in /usr/lib/python3*; do
-        [ -d "$path" ] || continue
+        [ -d "$path" ] && [ -z "$chroot" ] || continue
         mount --bind "$path" "$root$path"
         mount -o remount,bind,ro "$root$path"
 done
@@ -68,11 +72,13 @@ echo 'tester:x:61234:61234:tester:/home/tester:/bin/sh' >>"$root/etc/passwd"
 echo 'tester:x:61234:' >>"$root/etc/group"
 mkdir "$root/home/tester"
 chown 61234:61234 "$root/home/tester"
-systemd-sysusers --root="$root" "$root/usr/local/lib/sysusers.d/shimport.conf" >/dev/null
+if [ -z "$chroot" ]; then
+        systemd-sysusers --root="$root" "$root/usr/local/lib/sysusers.d/shimport.conf" >/dev/null
+fi
 
 cd "$root"
 mkdir old
 pivot_root . old
 exec env -i container=other PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-        SYSTEMD_UNIT_PATH=/etc/shimport-test-units:/etc/systemd/system:/usr/local/lib/systemd/system \
+        SYSTEMD_UNIT_PATH="$unit_path" \
         chroot . /bin/sh -c 'umount -l /old; exec /lib/systemd/systemd --unit=tests.target'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
 A machine to run units on: systemd as PID 1 in namespaces of its own, over an overlay of this machine's files, with
-shimport installed below /usr/local. Nothing of it survives.
+shimport installed below /usr/local; or over an overlay of a chroot, with nothing installed. Nothing of it survives.
 """
 
 import os
@@ -35,7 +35,8 @@ def install(stage):
 
 
 class Machine:
-    def __init__(self):
+    def __init__(self, chroot=None):
+        self.chroot = chroot
         self.directory = None
         self.process = None
         self.pid = None
@@ -49,10 +50,13 @@ class Machine:
         base = pathlib.Path(self.directory.name)
         (base / "machine").mkdir()
         self.log_path = base / "log"
-        stage = install(base / "stage")
+        (base / "stage").mkdir()
+        if not self.chroot:
+            install(base / "stage")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                ["unshare", *NAMESPACES, "--fork", "--kill-child", HERE / "boot.sh", base / "machine", stage],
+                ["unshare", *NAMESPACES, "--fork", "--kill-child", HERE / "boot.sh", base / "machine", base / "stage",
+                 *([self.chroot] if self.chroot else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
