@@ -286,7 +286,7 @@ flood:
 
 check-matrix:
 	$(call install_packages,$(PACKAGES_MATRIX))
-	@tests/matrix.sh $(PACKAGES_BUILD) $(filter-out $(PACKAGES_PROGRAMS),$(PACKAGES_CHECK))
+	@tests/matrix.sh $(PACKAGES_BUILD) $(filter-out $(PACKAGES_PROGRAMS) $(PACKAGES_DEB) $(PACKAGES_MATRIX),$(PACKAGES_CHECK))
 
 bench:
 	$(call install_packages,$(PACKAGES_BUILD) python3-pytest $(PACKAGES_PROGRAMS))

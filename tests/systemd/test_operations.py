@@ -40,3 +40,17 @@ def test_systemctl_status_has_a_line_of_figures(machine, venv, modules):
     machine.run("systemctl", "reload", "shimportd.service", check=True)
     line = machine.show("shimportd.service", "StatusText")
     assert re.fullmatch(r"1 images, 0\.\d of \d+ MiB, \d+ attaches, 1 builds", line), line
+
+
+def test_at_rest_only_the_watchdog_wakes_the_daemon(machine):
+    """And it is small, with all that it loads for the service manager."""
+    machine.run("shimportctl", "status", check=True)
+    pid = machine.main_pid()
+    trace = machine.popen("timeout", "10", "strace", "-f", "-o", "/srv/trace", "-p", pid)
+    assert trace.wait() == 124  # it has looked on for all that time
+    calls = [line for line in machine.path("/srv/trace").read_text().splitlines() if "detached" not in line]
+    pings = sum("WATCHDOG=1" in call for call in calls)
+    assert pings <= 1  # WatchdogSec=30s, and a ping each half of it
+    assert len(calls) <= 1 + 8 * pings, calls
+    status = machine.run("cat", f"/proc/{pid}/status", check=True).stdout
+    assert int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]) <= 8 << 10

@@ -6,6 +6,7 @@
 #include "message.h"
 #include "packet.h"
 #include "queue.h"
+#include "refusal.h"
 #include "scratch.h"
 #include "shimport.pb-c.h"
 #include "util.h"
@@ -32,6 +33,62 @@ static void small_and_huge_latencies_are_kept(void **state) {
         latency = (Latency){ 0 };
         latency_add(&latency, UINT64_MAX, 1);
         assert_true(latency_quantile(&latency, 50) > UINT32_MAX);
+}
+
+static void the_last_minute_is_counted_by_the_second(void **state) {
+        Latency latency = { 0 };
+
+        (void)state;
+        assert_int_equal(latency_recent(&latency, 1000), 0);
+        for (uint64_t second = 1000; second < 1100; second++) {
+                latency_add(&latency, 1, second);
+                latency_add(&latency, 1, second);
+        }
+        assert_int_equal(latency_recent(&latency, 1099), 2 * LATENCY_SECONDS);
+        assert_int_equal(latency_recent(&latency, 1109), 2 * (LATENCY_SECONDS - 10));
+        assert_int_equal(latency_recent(&latency, 1158), 2);
+        assert_int_equal(latency_recent(&latency, 1159), 0);
+        latency_add(&latency, 1, 5000);
+        assert_int_equal(latency_recent(&latency, 5000), 1);
+        assert_int_equal(latency.count, 201);
+        latency = (Latency){ 0 }; /* right after the clock's start */
+        latency_add(&latency, 1, 3);
+        assert_int_equal(latency_recent(&latency, 5), 1);
+}
+
+static const Refusal *find_refusal(const Refusals *refusals, uid_t uid, const char *reason) {
+        for (size_t i = 0; i < REFUSALS_MAX; i++)
+                if (refusals->list[i].count && refusals->list[i].uid == uid &&
+                    strcmp(refusals->list[i].reason, reason) == 0)
+                        return &refusals->list[i];
+        return NULL;
+}
+
+static void refusals_are_kept_by_user_and_reason(void **state) {
+        static Refusals refusals;
+        char reason[2 * REFUSAL_REASON_MAX];
+
+        (void)state;
+        refusals_add(&refusals, 1, 10, "quiet");
+        for (unsigned i = 0; i < 1000; i++) { /* who has many reasons pushes out nobody's but its own */
+                snprintf(reason, sizeof(reason), "reason %u", i);
+                refusals_add(&refusals, 2, 20, reason);
+        }
+        refusals_add(&refusals, 1, 11, "quiet");
+        assert_int_equal(find_refusal(&refusals, 1, "quiet")->count, 2);
+        assert_int_equal(find_refusal(&refusals, 1, "quiet")->pid, 11);
+        assert_non_null(find_refusal(&refusals, 2, "reason 999"));
+        assert_null(find_refusal(&refusals, 2, "reason 0"));
+        assert_int_equal(refusals.total, 1002);
+        memset(reason, 'r', sizeof(reason)); /* too long a reason is cut, and still the same the next time */
+        reason[sizeof(reason) - 1] = '\0';
+        refusals_add(&refusals, 3, 30, reason);
+        refusals_add(&refusals, 3, 30, reason);
+        reason[REFUSAL_REASON_MAX - 1] = '\0';
+        assert_int_equal(find_refusal(&refusals, 3, reason)->count, 2);
+        for (uid_t uid = 100; uid < 200; uid++)
+                refusals_add(&refusals, uid, 1, "many users");
+        assert_non_null(find_refusal(&refusals, 199, "many users"));
 }
 
 static MessageDecoder decoder;
@@ -187,6 +244,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_quantile_is_off_by_an_eighth_at_most),
                 cmocka_unit_test(small_and_huge_latencies_are_kept),
+                cmocka_unit_test(the_last_minute_is_counted_by_the_second),
+                cmocka_unit_test(refusals_are_kept_by_user_and_reason),
                 cmocka_unit_test(a_full_attach_decodes),
                 cmocka_unit_test(a_packet_that_unfolds_into_too_much_does_not_decode),
                 cmocka_unit_test(any_bytes_decode_or_do_not),
