@@ -211,12 +211,12 @@ static bool store_fits(const Store *store, uint64_t size, uint64_t freed) {
 
 static void store_set_full(Store *store, bool full, uint64_t wanted) {
         StoreStatus *status = &store->status;
+        uint64_t taken = store->memory + store->lingers.memory;
 
         if (full) {
                 snprintf(status->full_reason, sizeof(status->full_reason),
                          "processes have mapped %llu bytes of images, and MemoryMax= is %llu",
-                         (unsigned long long)(store->memory + store->lingers.memory),
-                         (unsigned long long)store->config->memory_max);
+                         (unsigned long long)taken, (unsigned long long)store->config->memory_max);
                 store->wanted = status->full && store->wanted < wanted ? store->wanted : wanted;
         }
         if (full == status->full)
