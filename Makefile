@@ -36,10 +36,18 @@ TEST_PYTHON ?= /usr/bin/python3
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
         libjansson-dev libsystemd-dev python3 python3-dev strace
 PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest python3-setuptools \
-        python3-venv python3-wheel systemd util-linux valgrind wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS)
+        python3-venv python3-wheel systemd util-linux valgrind wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS) \
+        $(PACKAGES_SUITES)
+# Programs of other people's, to compare code object by code object, to run both ways, and to measure.
+PACKAGES_PROGRAMS = apt-listchanges gunicorn python3-boto3 python3-django python3-hypothesis python3-numpy \
+        python3-pandas python3-pytest-cov python3-pytest-xdist python3-sphinx python3-sqlalchemy reportbug
+# CPython's own tests; tests/matrix.sh installs those of its interpreters.
+PACKAGES_SUITES = lib$(notdir $(realpath /usr/bin/python3))-testsuite
 PACKAGES_LINT = clang clang-format clang-tidy
 PACKAGES_MATRIX = debootstrap
 PACKAGES_DEB = debhelper dh-python dpkg-dev fakeroot lintian
+PACKAGES_IN_MATRIX = $(PACKAGES_BUILD) $(filter-out $(PACKAGES_PROGRAMS) $(PACKAGES_SUITES) $(PACKAGES_DEB) \
+        $(PACKAGES_MATRIX),$(PACKAGES_CHECK))
 
 # ---------------------------------------------------------------------------------------------------------
 # Sources: a new file is added to one of these lists.
@@ -112,8 +120,8 @@ UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest python3-setuptools \
-        python3-venv python3-wheel systemd util-linux valgrind wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS)
+.PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix \
+        conformance conformance-matrix race flood bench client-sources deb install uninstall format lint clean
 
 all: build
 
@@ -123,6 +131,8 @@ help:
 	@echo 'make check          likewise, and runs all tests'
 	@echo 'make check-units    the C tests alone, also with SANITIZE=address,undefined'
 	@echo 'make check-matrix   the tests in a Debian sid chroot, with its CPythons 3.13 and up (as root)'
+	@echo 'make conformance    runs CPythons'"'"' own tests without and with shimport; SUITES="test_import ..."'
+	@echo 'make conformance-matrix   likewise, in the chroot'
 	@echo 'make race           changes files and imports them, ROUNDS=20000 times, or until KILLS=500 daemons are dead'
 	@echo 'make flood          makes ten thousand changes a second for FLOOD=60 seconds'
 	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs'
@@ -286,7 +296,20 @@ flood:
 
 check-matrix:
 	$(call install_packages,$(PACKAGES_MATRIX))
-	@tests/matrix.sh $(PACKAGES_BUILD) $(filter-out $(PACKAGES_PROGRAMS) $(PACKAGES_DEB) $(PACKAGES_MATRIX),$(PACKAGES_CHECK))
+	@tests/matrix.sh $(PACKAGES_IN_MATRIX)
+
+# SUITES: patterns of CPython's suites, or `all`; empty: those that can tell a difference.
+SUITES ?=
+export SUITES
+
+conformance:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
+	$(BUILDING) build
+	@$(TEST_PYTHON) tests/conformance/conformance.py $(SUITES)
+
+conformance-matrix:
+	$(call install_packages,$(PACKAGES_MATRIX))
+	@TARGET=conformance tests/matrix.sh $(PACKAGES_IN_MATRIX)
 
 bench:
 	$(call install_packages,$(PACKAGES_BUILD) python3-pytest $(PACKAGES_PROGRAMS))

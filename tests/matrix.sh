@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# make check-matrix: builds and tests with the newest CPythons, in a chroot of Debian sid.
+# make check-matrix: builds and tests with the newest CPythons, in a chroot of Debian sid. TARGET=conformance: runs
+# their own test suites both ways.
 #
 #   tests/matrix.sh PACKAGE...         the packages that a build and the tests need
 #
@@ -37,6 +38,7 @@ result() {
 }
 
 enter_mounts() {
+        mount --bind "$MATRIX" "$MATRIX" # the root of a mount namespace has to be a mount
         mount -t proc proc "$MATRIX/proc"
         mount -t tmpfs -o mode=1777 tmpfs "$MATRIX/tmp"
         mount -t tmpfs -o mode=755 tmpfs "$MATRIX/run"
@@ -82,18 +84,19 @@ fi
 enter_mounts
 cp /etc/resolv.conf "$MATRIX/etc/resolv.conf"
 
-if ! [ -e "$MATRIX/var/lib/shimport-packages" ] || [ "$(cat "$MATRIX/var/lib/shimport-packages")" != "$*" ]; then
+wanted="$* -dev -testsuite"
+if ! [ -e "$MATRIX/var/lib/shimport-packages" ] || [ "$(cat "$MATRIX/var/lib/shimport-packages")" != "$wanted" ]; then
         inside apt-get update -q
         found=$(pythons)
         say "installing $* and" $found
         # shellcheck disable=SC2046 # a list of words
         inside apt-get install -q -y --no-install-recommends make "$@" $(printf '%s-dev ' $found) \
-                >"$MATRIX.log" 2>&1 || {
+                $(printf 'lib%s-testsuite ' $found) >"$MATRIX.log" 2>&1 || {
                 tail -n 20 "$MATRIX.log"
                 result failure packages 'packages could not be installed'
                 exit 1
         }
-        echo "$*" >"$MATRIX/var/lib/shimport-packages"
+        echo "$wanted" >"$MATRIX/var/lib/shimport-packages"
 fi
 found=$(pythons | tr '\n' ' ')
 say "testing with $found"
@@ -104,7 +107,11 @@ tar -c --exclude=./build --exclude=./.git . | tar -x --no-same-owner -C "$MATRIX
 
 status=0
 # Other people's programs are compared where they are released: in sid they may not be installable today.
-inside make -C /src check PACKAGES_PROGRAMS= PYTHONS="$found" -j"$(nproc)" || status=$?
+inside make -C /src "${TARGET:-check}" PACKAGES_PROGRAMS= PACKAGES_SUITES= PYTHONS="$found" SUITES="${SUITES:-}" \
+        -j"$(nproc)" || status=$?
+if [ "${TARGET:-check}" != check ]; then
+        exit "$status"
+fi
 cp "$MATRIX"/src/build/test-results/*.xml "$RESULTS" || true
 if [ "$status" != 0 ] && ! ls "$RESULTS"/*.xml >/dev/null 2>&1; then
         result failure build 'nothing was tested'

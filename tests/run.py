@@ -57,7 +57,7 @@ def run_units(results):
 def run_integration(results, arguments):
     report = results / "pytest.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-rfEs", "-p", "no:cacheprovider"]
-    command += [f"--junitxml={report}", *(arguments or [str(ROOT / "tests" / name) for name in ("integration", "systemd")])]
+    command += [f"--junitxml={report}", *(arguments or [str(ROOT / "tests" / name) for name in ("integration", "conformance", "systemd")])]
     code = subprocess.run(command, cwd=ROOT).returncode
     if code not in (0, 1):
         write_result(report, "pytest", "runs", "failure", f"exit status {code}")

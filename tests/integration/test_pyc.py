@@ -124,7 +124,9 @@ def test_what_is_not_valid_is_replaced(trees, what):
 def test_a_pyc_told_by_a_hash_stays_one(trees, pair):
     trees.warm()
     for name in "ab":
-        code = f"import py_compile; py_compile.compile({str(trees.path(name, 'alone.py'))!r}, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)"
+        mode = "py_compile.PycInvalidationMode.CHECKED_HASH"
+        path = str(trees.path(name, "alone.py"))
+        code = f"import py_compile; py_compile.compile({path!r}, invalidation_mode={mode})"
         pair.run_stock("-c", code, check=True)
         trees.path(name, "alone.py").write_text("def f(x): return lambda: x\n")
     trees.run_both("-c", IMPORT)
