@@ -251,6 +251,9 @@ int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, 
 
         for (size_t i = 0; i < n; i++) {
                 r = converse(&endpoints[i], request, roots, n_roots, deadline, &ret_daemon->gc);
+                /* It ended with our request in hand: there may be another. */
+                if (r == -ECONNRESET || r == -EPIPE)
+                        r = converse(&endpoints[i], request, roots, n_roots, deadline, &ret_daemon->gc);
                 if (r == 0) {
                         strcpy(ret_daemon->socket, endpoints[i].address.sun_path);
                         return 0;

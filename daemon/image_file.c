@@ -33,6 +33,10 @@ int image_file_vouch(ImageFile *file, uint32_t note_size) {
         return staleness_vouch(&file->state);
 }
 
+void image_file_populate(const ImageFile *file) {
+        (void)madvise((void *)file->image.base, file->image.size, MADV_POPULATE_READ);
+}
+
 void image_file_leave(ImageFile *file) {
         if (file->state.header)
                 staleness_disown(&file->state);
@@ -79,8 +83,6 @@ int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *r
                 return r;
         file.owner = info.owner;
         file.image = (Image){ .base = base, .size = info.size };
-        /* The pages are in memory anyhow. Mapped here they count as shared from the first process on. */
-        (void)madvise((void *)base, info.size, MADV_POPULATE_READ);
         r = image_open(base, info.size, &file.image);
         if (r)
                 return refused(image_strerror(r), ret_reason);

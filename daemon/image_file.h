@@ -56,6 +56,9 @@ int image_file_open_consume(int fd, const ImageExpected *expected, ImageFile *re
 /* Make its state, with nothing stale and room for a note, and vouch for it. Return: 0 or a negative errno. */
 int image_file_vouch(ImageFile *file, uint32_t note_size);
 
+/* Have all of it in the page table: it is in memory anyhow, and so it counts as shared from the first process on. */
+void image_file_populate(const ImageFile *file);
+
 /* Let go of it for the next daemon to take over: who has it mapped learns only that nobody keeps its state. */
 void image_file_leave(ImageFile *file);
 

@@ -330,7 +330,7 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
                 .uid = uid,
                 .root_fd = root->fd,
                 .image_fd = reuse ? root->image.fd : -1,
-                .state_fd = reuse ? image_file_state(&root->image) : -1,
+                .state_fd = reuse ? root->image.state_fd : -1,
                 .validate = root->validate,
                 .path = root->key.path,
                 .path_size = root->key.path_size,
@@ -579,6 +579,7 @@ static void on_end(void *userdata, BuilderOutcome *outcome) {
                           store_status(root->store)->full_reason);
                 return;
         }
+        image_file_populate(&file);
         r = image_file_vouch(&file, kept_note_size(root));
         if (r < 0) {
                 root_fail(root, "no state for the image: %s", strerror(-r));
