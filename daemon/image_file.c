@@ -45,7 +45,11 @@ void image_file_leave(ImageFile *file) {
 }
 
 bool image_file_is_mapped(ImageFile *file) {
-        return linger_probe_consume(steal_fd(&file->handed_fd), &file->handed_fd);
+        bool mapped = linger_probe_consume(steal_fd(&file->handed_fd), &file->handed_fd);
+
+        if (!linger_has_readers(file->former_fd))
+                file->former_fd = fd_close(file->former_fd);
+        return mapped || file->former_fd >= 0;
 }
 
 void image_file_done(ImageFile *file) {
@@ -56,6 +60,7 @@ void image_file_done(ImageFile *file) {
         staleness_done(&file->state);
         fd_close(file->state_fd);
         fd_close(file->handed_fd);
+        fd_close(file->former_fd);
         if (file->image.base)
                 munmap((void *)file->image.base, file->image.size);
         fd_close(file->fd);
@@ -64,7 +69,8 @@ void image_file_done(ImageFile *file) {
 
 int image_file_open_consume(int fd_, const ImageExpected *expected, ImageFile *ret_file,
                             const char **ret_reason) {
-        _cleanup_(image_file_done) ImageFile file = { .fd = fd_, .state_fd = -1, .handed_fd = -1 };
+        _cleanup_(image_file_done)
+                ImageFile file = { .fd = fd_, .state_fd = -1, .handed_fd = -1, .former_fd = -1 };
         MemfdInfo info;
         const void *base;
         int r;

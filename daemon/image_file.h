@@ -23,10 +23,11 @@ typedef struct ImageFile {
         Image image;
         int state_fd;  /* -1: it has no state yet */
         int handed_fd; /* the state as processes get it; -1: not to be told from ours */
+        int former_fd; /* the state that processes got from the daemon before us, if they may have it still; or -1 */
         Staleness state;
 } ImageFile;
 
-#define IMAGE_FILE_NONE ((ImageFile){ .fd = -1, .state_fd = -1, .handed_fd = -1 })
+#define IMAGE_FILE_NONE ((ImageFile){ .fd = -1, .state_fd = -1, .handed_fd = -1, .former_fd = -1 })
 
 /* What an image must be to be taken. */
 typedef struct ImageExpected {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "kept.h"
+#include "linger.h"
 #include "log.h"
 #include "memfd.h"
 #include "store.h"
@@ -137,6 +138,8 @@ static int kept_take(Store *store, Kept *kept, ImageFile *file, const char **ret
         r = state_look(kept, &file->image, &state, &note, ret_reason);
         if (r)
                 return r;
+        r = linger_open(kept->state_fd);
+        file->former_fd = r < 0 ? -1 : r;
         if (file->owner != store_builder_uid(store, note->owner))
                 *ret_reason = "it was made by another user than would make it now";
         else if (executable_is_gone(note->executable))

@@ -10,7 +10,7 @@
 
 typedef struct Linger {
         List link;
-        int fd;
+        int fd, former_fd;
         uint64_t size;
 } Linger;
 
@@ -27,7 +27,9 @@ int linger_open(int fd) {
 }
 
 /* A lease that was granted is given back at once. */
-static bool has_other_readers(int fd) {
+bool linger_has_readers(int fd) {
+        if (fd < 0)
+                return false;
         if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
                 return errno == EAGAIN;
         fcntl(fd, F_SETLEASE, F_UNLCK);
@@ -39,7 +41,7 @@ bool linger_probe_consume(int fd, int *ret_fd) {
 
         fd_close(fd); /* it is what processes were given: theirs alone from here on */
         *ret_fd = again < 0 ? -1 : again;
-        return again >= 0 && has_other_readers(again);
+        return again >= 0 && linger_has_readers(again);
 }
 
 static void linger_free(Lingers *lingers, Linger *linger) {
@@ -47,17 +49,19 @@ static void linger_free(Lingers *lingers, Linger *linger) {
         lingers->n--;
         lingers->memory -= linger->size;
         fd_close(linger->fd);
+        fd_close(linger->former_fd);
         free(linger);
 }
 
-void lingers_add_consume(Lingers *lingers, int fd, uint64_t size) {
+void lingers_add_consume(Lingers *lingers, int fd, int former_fd, uint64_t size) {
         Linger *linger = lingers->n < LINGERS_MAX ? calloc(1, sizeof(*linger)) : NULL;
 
         if (!linger) {
                 fd_close(fd);
+                fd_close(former_fd);
                 return;
         }
-        *linger = (Linger){ .fd = fd, .size = size };
+        *linger = (Linger){ .fd = fd, .former_fd = former_fd, .size = size };
         list_append(&lingers->list, &linger->link);
         lingers->n++;
         lingers->memory += size;
@@ -67,7 +71,7 @@ void lingers_sweep(Lingers *lingers) {
         list_for_each(link, &lingers->list) {
                 Linger *linger = list_entry(link, Linger, link);
 
-                if (!has_other_readers(linger->fd))
+                if (!linger_has_readers(linger->fd) && !linger_has_readers(linger->former_fd))
                         linger_free(lingers, linger);
         }
 }

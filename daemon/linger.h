@@ -22,7 +22,7 @@
 
 #include "list.h"
 
-/* Each is a descriptor. */
+/* Each is a descriptor or two. */
 #define LINGERS_MAX 1024
 
 typedef struct Lingers {
@@ -42,14 +42,18 @@ void lingers_init(Lingers *lingers);
  */
 bool linger_probe_consume(int fd, int *ret_fd);
 
+/* Likewise, of an open that was never handed out. */
+bool linger_has_readers(int fd);
+
 /* Open a memfd of ours again, for reading alone. Return: a descriptor or a negative errno. */
 int linger_open(int fd);
 
 /**
  * lingers_add_consume() - count an image until nobody has it mapped
  * @fd:         its state, as linger_probe_consume() gave it
+ * @former_fd:  its state from before a restart, or -1
  */
-void lingers_add_consume(Lingers *lingers, int fd, uint64_t size);
+void lingers_add_consume(Lingers *lingers, int fd, int former_fd, uint64_t size);
 
 /* Look which are gone. */
 void lingers_sweep(Lingers *lingers);

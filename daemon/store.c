@@ -136,7 +136,8 @@ void store_withdraw(Store *store, ImageFile *image) {
                 return;
         }
         if (image_file_is_mapped(image)) {
-                lingers_add_consume(&store->lingers, steal_fd(&image->handed_fd), image->image.size);
+                lingers_add_consume(&store->lingers, steal_fd(&image->handed_fd), steal_fd(&image->former_fd),
+                                    image->image.size);
                 store_watch_lingering(store);
         }
         kept_remove(image);

@@ -229,15 +229,25 @@ while True:
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a /run of its own")
+def without_journal(*command):
+    """The command with a /run of its own, in which no journal listens."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root for a /run of its own")
+    propagation = "private"
+    if not os.path.ismount("/"):  # a chroot, of whose root unshare(1) cannot change the propagation
+        if not os.path.ismount("/run"):
+            pytest.skip("/run is no file system here")
+        propagation = "unchanged"
+    script = 'mount --make-private /run; mount -t tmpfs tmpfs /run && exec "$@"'
+    unshare = ["unshare", "--mount", f"--propagation={propagation}", "--kill-child", "sh", "-c", script, "sh"]
+    return [str(part) for part in [*unshare, *command]]
+
+
 def test_fields_for_the_journal(tmp_path, one_pair):
     """What the journal's socket gets when stderr is the journal; nothing goes to stderr then."""
     socket_path, log = tmp_path / "socket", tmp_path / "log"
-    mounts = 'mount -t tmpfs tmpfs /run && exec "$@"'
-    command = ["unshare", "--mount", "--kill-child", "sh", "-c", mounts, "sh", "/usr/bin/python3", "-c", JOURNAL, log,
-               harness.SHIMPORTD, "--socket", socket_path]
-    with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True,
-                          env=harness.environment(SHIMPORT_SOCKET=None)) as journal:
+    command = without_journal("/usr/bin/python3", "-c", JOURNAL, log, harness.SHIMPORTD, "--socket", socket_path)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=harness.environment(SHIMPORT_SOCKET=None)) as journal:
         def entries(until):
             for line in journal.stdout:
                 entry = json.loads(line)
@@ -281,12 +291,8 @@ def test_a_journal_that_takes_nothing_gets_lines_with_levels(tmp_path):
     with open(log, "w") as stderr:
         status = os.fstat(stderr.fileno())
         env = harness.environment(SHIMPORT_SOCKET=None, JOURNAL_STREAM=f"{status.st_dev}:{status.st_ino}")
-        command = [harness.SHIMPORTD, "--socket", tmp_path / "socket", "--idle-exit", "1"]
-        if os.geteuid() == 0:
-            command = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh", *command]
-        elif os.path.exists("/run/systemd/journal/socket"):
-            pytest.skip("needs root for a /run without a journal")
-        subprocess.run([str(part) for part in command], stderr=stderr, env=env, check=True, timeout=60)
+        command = without_journal(harness.SHIMPORTD, "--socket", tmp_path / "socket", "--idle-exit", "1")
+        subprocess.run(command, stderr=stderr, env=env, check=True, timeout=60)
     assert re.fullmatch(r"<6>shimportd .* listens at .*\n<6>nobody has come .*\n", log.read_text())
 
 

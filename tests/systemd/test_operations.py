@@ -3,6 +3,7 @@
 
 import json
 import re
+import subprocess
 
 import harness
 
@@ -54,3 +55,23 @@ def test_at_rest_only_the_watchdog_wakes_the_daemon(machine):
     assert len(calls) <= 1 + 8 * pings, calls
     status = machine.run("cat", f"/proc/{pid}/status", check=True).stdout
     assert int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]) <= 8 << 10
+
+
+def test_what_is_mapped_is_known_over_a_restart(machine, venv, modules):
+    warm(machine, venv, modules)
+
+    def mapped():
+        status = json.loads(machine.run("shimportctl", "status", "--json", check=True).stdout)
+        return [image["mapped"] for image in status["images"] if image["root"] == modules]
+
+    assert mapped() == [False]
+    code = "import module1; print('ready', flush=True); input()"
+    with machine.popen("env", f"PYTHONPATH={modules}", venv, "-c", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                       text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert mapped() == [True]
+        machine.systemctl("restart", "shimportd.service")
+        assert mapped() == [True]
+        process.stdin.close()
+        process.wait()
+    harness.wait_until(lambda: mapped() == [False], "the process to be gone")
