@@ -162,7 +162,7 @@ def test_watch_draws_in_place(make_daemon, one_pair):
         lines = re.sub(r"\x1b\[[0-9]*[A-Z]", "", screen).split("\r\n")
         assert len(lines) <= terminal.rows
         assert all(len(line) <= terminal.columns for line in lines)
-    assert "attaches: 0," in first and "attaches: 1," in last
+    assert "attaches: 0," in first and re.search(r"attaches: [1-9]", last)
     daemon.stop()
     harness.wait_until(lambda: "no daemon answers" in terminal.screens()[-1], "the end of the daemon to be told")
     daemon.start()
