@@ -73,26 +73,26 @@ static char *table_read(int fd) {
 
 /* Return: 0 or a negative errno. */
 static int table_load(int fd, Table *ret_table) {
-        _cleanup_(table_done) Table table = { .text = table_read(fd) };
-        size_t room = 0;
+        _cleanup_free_ char *text = table_read(fd);
+        _cleanup_free_ char **lines = NULL;
+        size_t room = 0, n = 0;
 
-        if (!table.text)
+        if (!text)
                 return -ENOMEM;
-        for (const char *at = table.text; (at = strchr(at, '\n')); at++)
+        for (const char *at = text; (at = strchr(at, '\n')); at++)
                 room++;
-        table.lines = calloc(room + 1, sizeof(*table.lines));
-        if (!table.lines)
+        lines = calloc(room + 1, sizeof(*lines));
+        if (!lines)
                 return -ENOMEM;
-        for (char *at = table.text; *at && table.n < room;) {
+        for (char *at = text; *at && n < room;) {
                 char *next = at + strcspn(at, "\n"), *end = fields_skip(at, FIELDS);
 
-                table.lines[table.n++] = at;
+                lines[n++] = at;
                 at = *next ? next + 1 : next;
                 *end = '\0';
         }
-        qsort(table.lines, table.n, sizeof(*table.lines), line_compare);
-        *ret_table = table;
-        table = (Table){ 0 };
+        qsort(lines, n, sizeof(*lines), line_compare);
+        *ret_table = (Table){ .text = steal_pointer(&text), .lines = steal_pointer(&lines), .n = n };
         return 0;
 }
 

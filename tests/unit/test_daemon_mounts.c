@@ -3,6 +3,7 @@
 /* The table of mounts: what has been mounted or taken away is told by its path, once. */
 
 #include <sched.h>
+#include <stdbool.h>
 #include <sys/mount.h>
 
 #include "mounts.h"
@@ -12,6 +13,7 @@
 typedef struct Fixture {
         Scratch scratch;
         Mounts *mounts;
+        bool alone;
         unsigned told;
         char path[256];
 } Fixture;
@@ -37,8 +39,8 @@ static int setup(void **state) {
         Fixture *fixture = calloc(1, sizeof(*fixture));
 
         /* in a namespace of our own, to which nothing comes and from which nothing goes */
-        if (unshare(CLONE_NEWNS) == 0)
-                assert_int_equal(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        fixture->alone =
+                unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
         scratch_new(&fixture->scratch);
         assert_int_equal(mounts_new(&fixture->mounts), 0);
         *state = fixture;
@@ -63,8 +65,8 @@ static void what_is_mounted_and_taken_away_is_told(void **state) {
         const char *odd = scratch_mkdir(&fixture->scratch, "with space\\and\ttab", 0755);
         const char *plain = scratch_mkdir(&fixture->scratch, "plain", 0755);
 
-        if (mount("none", odd, "tmpfs", 0, NULL) < 0)
-                skip(); /* only root may */
+        if (!fixture->alone || mount("none", odd, "tmpfs", 0, NULL) < 0)
+                skip(); /* only root may, and in a chroot "/" need not be a mount of its own */
         assert_int_equal(told(fixture), 1);
         assert_string_equal(fixture->path, odd);
         assert_int_equal(told(fixture), 0);
