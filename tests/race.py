@@ -20,6 +20,7 @@ import py_compile
 import random
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -374,6 +375,7 @@ class Race:
         self.stay = None
         self.stay_is_warm = False
         self.stale = self.errors = self.stock_stale = 0
+        self.stopping = False
         self.again = []  # (seconds until a new daemon served, seconds its build took)
         self.counts = [0, 0, 0]
         self.ways = collections.Counter()
@@ -459,7 +461,7 @@ class Race:
 
     def run(self, rounds, enough=lambda: False):
         done = 0
-        while (done < rounds or rounds == 0) and not enough():
+        while (done < rounds or rounds == 0) and not enough() and not self.stopping:
             self.round()
             done += 1
             if sys.stderr.isatty() and done % 20 == 0:
@@ -504,6 +506,8 @@ class Race:
 
         def kill():
             for _ in range(kills):
+                if self.stopping:
+                    return
                 if chance.randrange(3):
                     time.sleep(chance.random() * 1.2)
                 else:
@@ -571,6 +575,7 @@ def run(options, python):
     print(f"{who}: seed {options.seed}, {python}", flush=True)
     with harness.public_directory() as directory:
         race = Race(python, directory, options.seed)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(race, "stopping", True))  # what was done is summed up
         began = time.monotonic()
         try:
             rounds = race.run_kills(options.kills) if options.kills else race.run(options.rounds)
