@@ -32,7 +32,9 @@ import os, sys, time
 root, seconds = sys.argv[1], float(sys.argv[2])
 files = [os.open(f"{{root}}/busy{{n}}.py", os.O_WRONLY) for n in range({FILES})]
 began, done = time.monotonic(), 0
-while (elapsed := time.monotonic() - began) < seconds:
+elapsed = 0
+while elapsed < seconds:
+    elapsed = time.monotonic() - began
     while done < elapsed * {RATE} * 1.1:
         if done % 200:
             os.pwrite(files[done % {FILES}], b"value = %-12d\\n" % done, 0)
