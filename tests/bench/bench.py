@@ -21,11 +21,13 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import entries  # noqa: E402
 import floor  # noqa: E402
 import freshness  # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
 import steady_code  # noqa: E402
+import suite  # noqa: E402
 import wire  # noqa: E402
 
 PAIRS = int(os.environ.get("PAIRS") or 15)
@@ -106,6 +108,25 @@ class Bench:
         summaries = {variant: measure.summary(found) for variant, found in runs.items()}
         self.results["workloads"].setdefault(name, {})[kind] = {"pairs": pairs, **summaries}
         return summaries
+
+    def entries(self, pairs):
+        """A long sys.path, all of it served."""
+        path, statements = entries.make(self.directory / "entries")
+        script = self.script("entries", measure.TIMED.format(statements))
+        env = dict(self.env, PYTHONPATH=path)
+        variants = {"stock": ([self.pair.stock, script], env), "shimport": ([self.pair.shim, script], env)}
+        harness.run([self.pair.stock, "-m", "compileall", "-q", self.directory / "entries"], check=True)
+        self.daemon.warm(self.pair.shim, paths=path.split(os.pathsep))
+        return self.measure("entries", variants, pairs)
+
+    def suite(self, pairs):
+        """pytest, from its start to its end; none where it is not installed."""
+        if self.full.run_stock("-c", "import pytest").returncode != 0:
+            return None
+        text = measure.TIMED.format(suite.make(self.directory))
+        script = self.script("suite", text)
+        variants = {"stock": ([self.full.stock, script], self.env), "shimport": ([self.full.shim, script], self.env)}
+        return self.measure("suite", variants, pairs)
 
     def private_memory(self, name, statements):
         """KiB of a process after a script, the least of three."""
@@ -258,6 +279,21 @@ def report(bench):
         f"Attach round trip with {attach['roots']} roots: median {attach['median']:.0f} us,"
         f" minimum {attach['minimum']:.0f} us, 99 % below {attach['p99']:.0f} us"
     )
+    if bench.chosen("entries"):
+        long = bench.entries(PAIRS)
+        say("")
+        print(
+            f"sys.path of {entries.ENTRIES} entries with as many packages of three modules: imports"
+            f" {ratio(long, 'inner', 'median'):.2f} of stock ({ratio(long, 'inner', 'minimum'):.2f} by the minima),"
+            f" whole process, user+sys, {ratio(long, 'cpu', 'median'):.2f} ({ratio(long, 'cpu', 'minimum'):.2f})"
+        )
+    tests = bench.suite(PAIRS) if bench.chosen("suite") else None
+    if tests:
+        say("")
+        print(
+            f"pytest of {suite.FILES * suite.TESTS} tests in {suite.FILES} files, whole process, user+sys:"
+            f" {ratio(tests, 'cpu', 'median'):.2f} of stock ({ratio(tests, 'cpu', 'minimum'):.2f} by the minima)"
+        )
     if bench.chosen("freshness"):
         fresh = bench.results["freshness"] = freshness.measure(
             bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip, bench.pair

@@ -11,11 +11,12 @@ def test_{n}_{m}():
 
 
 def make(directory):
-    """Returns the arguments of an interpreter that run the tests."""
+    """Returns the statements that run the tests."""
     tests = directory / "suite" / "tests"
     tests.mkdir(parents=True)
     (tests.parent / "pytest.ini").write_text("[pytest]\n")
     for n in range(FILES):
         text = "".join(TEST.format(n=n, m=m, sum=n + m) for m in range(TESTS))
         (tests / f"test_part{n}.py").write_text(text)
-    return ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tests.parent, tests]
+    arguments = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tests.parent), str(tests)]
+    return f"import pytest\nif pytest.main({arguments!r}): raise SystemExit('a test failed')"

@@ -155,7 +155,7 @@ def test_search(pair, tree, order, search):
 
 
 def test_entries_are_served_as_the_searches_suppose(pair, tree):
-    env = pair.daemon.env(PYTHONPATH=f"{tree / 'one'}:{tree / 'two'}")
+    env = pair.daemon.env(PYTHONPATH=f"{tree / 'one'}:{tree / 'two'}", SHIMPORT_BUDGET_MS=10000)
     status = pair.status(code="import module0, module1, both, spread.part0, everywhere", env=env)
     served = {root["path"]: root["served"] for root in status["roots"] if root["state"] == "served"}
     assert served[str(tree / "one")] == 3
@@ -190,7 +190,7 @@ for n in range(20):
 absent("xml.nothing", lambda name: find(name, [os.path.dirname(os.__file__) + "/xml"]))
 """
     trace = tmp_path / "trace"
-    env = pair.daemon.env(PYTHONPATH=f"{tree / 'one'}:{tree / 'two'}", PYTHONSAFEPATH="1")
+    env = pair.daemon.env(PYTHONPATH=f"{tree / 'one'}:{tree / 'two'}", PYTHONSAFEPATH="1", SHIMPORT_BUDGET_MS=10000)
     harness.run(["strace", "-f", "-o", trace, pair.shim, "-c", code], env=env, check=True)
     marks, calls, name = 0, [], None
     for line in trace.read_text(errors="replace").splitlines():
