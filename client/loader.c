@@ -93,6 +93,51 @@ finish:
         return code;
 }
 
+/* A loader of stock's for the same file. NULL: without an exception if a program has put more into ours. */
+static PyObject *loader_as_stock(ModuleState *state, PyObject *self) {
+        PyObject *dict = PyObject_GetAttr(self, state->names.__dict__), *stock = NULL;
+        PyObject *name, *path;
+
+        if (!dict)
+                return NULL;
+        if (PyDict_Check(dict) && PyDict_GET_SIZE(dict) == 2) {
+                name = PyDict_GetItemWithError(dict, state->names.name);
+                path = name ? PyDict_GetItemWithError(dict, state->names.path) : NULL;
+                stock = path ? instance_new(state->stock_loader) : NULL;
+                if (stock && (PyObject_GenericSetAttr(stock, state->names.name, name) < 0 ||
+                              PyObject_GenericSetAttr(stock, state->names.path, path) < 0))
+                        Py_CLEAR(stock);
+        }
+        Py_DECREF(dict);
+        return stock;
+}
+
+/*
+ * Leave the module to be executed with a loader that is stock's in type as well: programs ask for type(loader), which
+ * cannot be made to answer anything but the truth. What a program has changed stays as it is.
+ */
+static int loader_step_back(ModuleState *state, PyObject *self, PyObject *module) {
+        PyObject *dict = PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+        PyObject *spec = dict ? PyDict_GetItemWithError(dict, state->names.__spec__) : NULL;
+        PyObject *own = spec ? PyDict_GetItemWithError(dict, state->names.__loader__) : NULL, *found, *stock;
+        int r;
+
+        if (own != self || !Py_IS_TYPE(self, state->loader_type) || !Py_IS_TYPE(spec, state->spec_type))
+                return PyErr_Occurred() ? -1 : 0;
+        found = PyObject_GenericGetAttr(spec, state->names.loader);
+        Py_XDECREF(found);
+        if (found != self)
+                return found ? 0 : -1;
+        stock = loader_as_stock(state, self);
+        if (!stock)
+                return PyErr_Occurred() ? -1 : 0;
+        r = PyObject_GenericSetAttr(spec, state->names.loader, stock);
+        if (r == 0)
+                r = PyDict_SetItem(dict, state->names.__loader__, stock);
+        Py_DECREF(stock);
+        return r;
+}
+
 /* Stock's own, frames and all, with the collector held. */
 static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         ModuleState *state = state_of(self);
@@ -102,6 +147,10 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
 
         if (!method)
                 return NULL;
+        if (loader_step_back(state, self, module) < 0) {
+                Py_DECREF(method);
+                return NULL;
+        }
         collect_begin(&state->collect);
         result = PyObject_CallFunctionObjArgs(method, self, module, NULL);
         collect_end(&state->collect);

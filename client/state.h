@@ -42,6 +42,8 @@ typedef struct Root Root;
         X(_path_hooks)                \
         X(_path_importer_cache)       \
         X(__dict__)                   \
+        X(__loader__)                 \
+        X(__spec__)                   \
         X(__init__)
 
 typedef struct Names {

@@ -103,10 +103,12 @@ class Sides:
             shutil.rmtree(side.own_work, ignore_errors=True)
 
     def level(self):
-        """What site needs to read any .pth and any .start file, stock shall have loaded as well: see Pair.level()."""
-        site = self.stock.mounts[2]
-        (site / "other.pth").write_text("# nothing\n")
-        (site / "other.start").write_text("os:getpid\n")
+        """A .pth and a .start file of somebody else's, for both: site imports modules to read the first, see Pair.level(),
+        and one of CPython's tests counts the former."""
+        for side in self:
+            site = side.mounts[2]
+            (site / "other.pth").write_text("# nothing\n")
+            (site / "other.start").write_text("os:getpid\n")
 
     def warm(self, *paths):
         arguments = [part for path in paths for part in ("--path", path)]

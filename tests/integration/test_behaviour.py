@@ -46,6 +46,34 @@ CASES = {
         "          l == type(l)(n, l.path), l != type(l)('x', l.path), hash(l) == hash(type(l)(n, l.path)),\n"
         "          type(l.get_resource_reader(n)).__name__, l.contents if hasattr(l, 'contents') else None)"
     ),
+    "type of the loader": (
+        "import importlib.machinery as m, importlib, json, email.message\n"
+        "def show():\n"
+        "    for x in (json, json.decoder, email, email.message):\n"
+        "        l = x.__spec__.loader\n"
+        "        print(type(l) is m.SourceFileLoader, x.__loader__ is l, vars(l), l.get_code(x.__name__).co_filename)\n"
+        "show(); importlib.reload(json); show()"
+    ),
+    "loader with something of the program's": (
+        "import importlib.util as u, sys\n"
+        "s = u.find_spec('difflib'); s.loader.mine = 1; m = u.module_from_spec(s); sys.modules['difflib'] = m\n"
+        "s.loader.exec_module(m); print(m.__loader__.mine, s.loader is m.__loader__, m.ndiff.__code__.co_filename)"
+    ),
+    "loader that is put around another": (
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Loader:\n"
+        "    def __init__(self, loader): self.loader = loader\n"
+        "    def create_module(self, spec): return self.loader.create_module(spec)\n"
+        "    def exec_module(self, module): self.loader.exec_module(module); print(module.__name__, type(module.__loader__))\n"
+        "class Finder:\n"
+        "    @staticmethod\n"
+        "    def find_spec(*a):\n"
+        "        s = PathFinder.find_spec(*a)\n"
+        "        if s and hasattr(s.loader, 'get_source'): s.loader = Loader(s.loader)\n"
+        "        return s\n"
+        "sys.meta_path.insert(0, Finder); import difflib, argparse; print(difflib.__spec__.loader.loader.path)"
+    ),
     "loader refuses another name": "import json; json.__loader__.get_code('argparse')",
     "loader made by hand": (
         "import importlib.machinery as m, importlib.util as u, argparse\n"
