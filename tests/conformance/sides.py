@@ -103,8 +103,8 @@ class Sides:
             shutil.rmtree(side.own_work, ignore_errors=True)
 
     def level(self):
-        """A .pth and a .start file of somebody else's, for both: site imports modules to read the first, see Pair.level(),
-        and one of CPython's tests counts the former."""
+        """A .pth and a .start file of somebody else's, for both: site imports modules to read the first one, see
+        Pair.level(), and one of CPython's tests counts the .pth files."""
         for side in self:
             site = side.mounts[2]
             (site / "other.pth").write_text("# nothing\n")
