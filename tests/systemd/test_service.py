@@ -148,9 +148,9 @@ def test_another_users_directory_takes_that_users_builder(machine, venv):
 
 BAD_JOBS = {
     "another user's root": ("/srv/theirs", "/usr/bin/python3", "belongs to another user"),
-    "an interpreter that others may write": ("/srv/modules", "/srv/python-of-others", "writable by others"),
-    "no python": ("/srv/modules", "/bin/sh", "not called python"),
-    "nothing there": ("/srv/modules", "/usr/bin/python-nothing", "No such file"),
+    "an interpreter that others may write": ("MODULES", "/srv/python-of-others", "writable by others"),
+    "no python": ("MODULES", "/bin/sh", "not called python"),
+    "nothing there": ("MODULES", "/usr/bin/python-nothing", "No such file"),
 }
 
 
@@ -158,6 +158,7 @@ BAD_JOBS = {
 def test_the_builder_service_does_not_trust_the_daemon(machine, modules, name):
     """Whoever has taken over the daemon connects as its user, and asks for what it must not get."""
     root, executable, reason = BAD_JOBS[name]
+    root = root.replace("MODULES", modules)
     machine.shell(
         f"mkdir -p /srv/theirs; chown {machines.USER} /srv/theirs; cp /usr/bin/python3 /srv/python-of-others; "
         "chmod 777 /srv/python-of-others",
