@@ -174,7 +174,9 @@ def test_what_is_mounted_over_a_directory_or_taken_away_is_seen_within_100_ms(si
             assert running.value(name, before="" if below else BARRIER) == "mounted over it"
             assert site.value(name) == "mounted over it"
         finally:
-            harness.run(["umount", *lazily, place], check=True)
+            # A builder of what is mounted there holds it for as long as it is at work.
+            unmount = ["umount", *lazily, place]
+            harness.wait_until(lambda: harness.run(unmount).returncode == 0, "it to be unmounted", 20)
         time.sleep(0.1)
         assert running.value(name, before="" if below else BARRIER) == before
         assert site.value(name) == str(before)
