@@ -14,7 +14,7 @@
 #define TABLE_STEP (64u * 1024)
 #define TABLE_SIZE_MAX (64u << 20)
 
-/* "36 35 98:0 /root/in/its/file/system /mount/point ...": what is before the point's end tells mounts apart. */
+/* "36 35 98:0 /inner/path /mount/point ...": what is before the point's end tells mounts apart. */
 #define FIELDS_BEFORE_POINT 4
 #define FIELDS 5
 

@@ -31,6 +31,7 @@ import suite  # noqa: E402
 import wire  # noqa: E402
 
 PAIRS = int(os.environ.get("PAIRS") or 15)
+WORKLOADS = os.environ.get("WORKLOADS", "").split()
 COLD_PAIRS = int(os.environ.get("COLD_PAIRS") or 5)
 DROP_CACHES = "/proc/sys/vm/drop_caches"
 ATTACHES = 2000
@@ -72,8 +73,7 @@ class Bench:
     @staticmethod
     def chosen(*names):
         """Those of the names that WORKLOADS chooses."""
-        wanted = os.environ.get("WORKLOADS", "").split()
-        return [name for name in names if not wanted or name in wanted]
+        return [name for name in names if not WORKLOADS or name in WORKLOADS]
 
     def pair_of(self, name):
         """Applications are installed in the interpreter's own site-packages; all else needs no more than the stdlib."""
@@ -105,6 +105,7 @@ class Bench:
             say(f"{self.interpreter}: {name}, {kind}: {done} of {pairs} pairs")
 
         runs = measure.run_in_turn(variants, pairs, before, progress)
+        say("")
         summaries = {variant: measure.summary(found) for variant, found in runs.items()}
         self.results["workloads"].setdefault(name, {})[kind] = {"pairs": pairs, **summaries}
         return summaries
@@ -258,81 +259,112 @@ def drop_caches():
         file.write("3")
 
 
-def report(bench):
-    workloads = bench.workloads()
-    missing = [name for name in APPLICATIONS if name not in workloads]
+def report_imports(bench, workloads):
     found = {name: bench.measure(name, bench.all_variants(name, text), PAIRS) for name, text in workloads.items()}
-    say("")
     print(f"\nHot page cache, {PAIRS} rounds in turn:\n\n{times_table(found)}")
     print(f"\nAs parts of stock, by the medians (minima), with the floor of pure execution:\n\n{ratios_table(found)}")
     applications = [ratio(found[name], "cpu", "median") for name in APPLICATIONS if name in found]
     if applications:
         mean = statistics.geometric_mean(applications)
         print(f"\nApplications, whole process, user+sys: geometric mean {mean:.2f}, at most {max(applications):.2f}")
+    missing = [name for name in APPLICATIONS if name not in workloads]
     if missing:
         print(f"\nNot measured, not installed or not chosen: {', '.join(missing)}")
     if "pass" in found:
         over = found["pass"]["shimport"]["cpu"]["median"] - found["pass"]["stock"]["cpu"]["median"]
         print(f"\npython3 -c pass: {over:+.2f} ms user+sys with shimport active (medians)")
+
+
+def report_attach(bench):
     attach = bench.results["attach_us"] = bench.attach_round_trip()
     print(
         f"Attach round trip with {attach['roots']} roots: median {attach['median']:.0f} us,"
         f" minimum {attach['minimum']:.0f} us, 99 % below {attach['p99']:.0f} us"
     )
-    if bench.chosen("entries"):
-        long = bench.entries(PAIRS)
-        say("")
-        print(
-            f"sys.path of {entries.ENTRIES} entries with as many packages of three modules: imports"
-            f" {ratio(long, 'inner', 'median'):.2f} of stock ({ratio(long, 'inner', 'minimum'):.2f} by the minima),"
-            f" whole process, user+sys, {ratio(long, 'cpu', 'median'):.2f} ({ratio(long, 'cpu', 'minimum'):.2f})"
-        )
-    tests = bench.suite(PAIRS) if bench.chosen("suite") else None
+
+
+def report_entries(bench):
+    long = bench.entries(PAIRS)
+    print(
+        f"sys.path of {entries.ENTRIES} entries with as many packages of three modules: imports"
+        f" {ratio(long, 'inner', 'median'):.2f} of stock ({ratio(long, 'inner', 'minimum'):.2f} by the minima),"
+        f" whole process, user+sys, {ratio(long, 'cpu', 'median'):.2f} ({ratio(long, 'cpu', 'minimum'):.2f})"
+    )
+
+
+def report_suite(bench):
+    tests = bench.suite(PAIRS)
     if tests:
-        say("")
         print(
             f"pytest of {suite.FILES * suite.TESTS} tests in {suite.FILES} files, whole process, user+sys:"
             f" {ratio(tests, 'cpu', 'median'):.2f} of stock ({ratio(tests, 'cpu', 'minimum'):.2f} by the minima)"
         )
-    if bench.chosen("freshness"):
-        fresh = bench.results["freshness"] = freshness.measure(
-            bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip, bench.pair
-        )
-        print(
-            f"An edit in a root of {fresh['modules']} modules is served from a new image after"
-            f" {fresh['edit_ms']['median']:.0f} ms (median; at most {fresh['edit_ms']['maximum']:.0f} ms);"
-            f" attach meanwhile: median {fresh['attach_us_while_building']['median']:.0f} us"
-        )
-        lookup = fresh["lookup_ns"]
-        print(
-            f"A lookup there: {lookup['shimport']:.0f} ns, stock's {lookup['stock']:.0f} ns; to ask whether it is stale takes"
-            f" {lookup['staleness_test']:.1f} ns of it, {lookup['staleness_test'] / lookup['shimport']:.2%}"
-        )
-    if bench.chosen("steady"):
-        steady = bench.steady(PAIRS)
-        say("")
-        rows = [[name, *(f"{ratio(found, 'inner', what):.3f}" for what in ("median", "minimum"))]
-                for name, found in steady.items()]
-        print(f"\nAfter the imports, parts of stock:\n\n{measure.table(['piece', 'median', 'minimum'], rows)}")
-    if "instructions" in os.environ.get("WORKLOADS", "").split():
-        rows = [[name, counts["stock"], counts["shimport"], f"{counts['shimport'] / counts['stock']:.4f}"]
-                for name, counts in bench.steady_instructions().items()]
-        print(f"\nInstructions after the imports:\n\n{measure.table(['piece', 'stock', 'shimport', 'ratio'], rows)}")
+
+
+def report_freshness(bench):
+    fresh = bench.results["freshness"] = freshness.measure(
+        bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip, bench.pair
+    )
+    print(
+        f"An edit in a root of {fresh['modules']} modules is served from a new image after"
+        f" {fresh['edit_ms']['median']:.0f} ms (median; at most {fresh['edit_ms']['maximum']:.0f} ms);"
+        f" attach meanwhile: median {fresh['attach_us_while_building']['median']:.0f} us"
+    )
+    lookup = fresh["lookup_ns"]
+    print(
+        f"A lookup there: {lookup['shimport']:.0f} ns, stock's {lookup['stock']:.0f} ns; to ask whether it is stale takes"
+        f" {lookup['staleness_test']:.1f} ns of it, {lookup['staleness_test'] / lookup['shimport']:.2%}"
+    )
+
+
+def report_steady(bench):
+    rows = [[name, *(f"{ratio(found, 'inner', what):.3f}" for what in ("median", "minimum"))]
+            for name, found in bench.steady(PAIRS).items()]
+    print(f"\nAfter the imports, parts of stock:\n\n{measure.table(['piece', 'median', 'minimum'], rows)}")
+
+
+def report_instructions(bench):
+    rows = [[name, counts["stock"], counts["shimport"], f"{counts['shimport'] / counts['stock']:.4f}"]
+            for name, counts in bench.steady_instructions().items()]
+    print(f"\nInstructions after the imports:\n\n{measure.table(['piece', 'stock', 'shimport', 'ratio'], rows)}")
+
+
+def report_resources(bench, script):
+    """Memory, system calls and the cold cache, of the standard library script."""
+    rows = []
+    for name, text in (("stdlib", script), ("json", "import json")):
+        memory = bench.private_memory(name, text)
+        rows.append([name, memory["stock"], memory["shimport"], f"{memory['shimport'] / memory['stock']:.2f}"])
+    print(f"\nPrivate memory after the imports:\n\n{measure.table(['KiB', 'stock', 'shimport', 'ratio'], rows)}")
+    counts = bench.system_calls("stdlib", script)
+    print(f"\nSystem calls of the stdlib script, those made more than 10 times:\n\n{calls_table(counts)}")
+    if os.access(DROP_CACHES, os.W_OK):
+        timed = bench.variants("stdlib", measure.TIMED.format(script))
+        cold = bench.measure("stdlib", timed, COLD_PAIRS, drop_caches, "cold")
+        print(f"\nCold page cache, {COLD_PAIRS} pairs in turn:\n\n{times_table({'stdlib': cold})}")
+    else:
+        print(f"\nCold page cache: not measured, {DROP_CACHES} may not be written")
+
+
+# What WORKLOADS chooses, beside what is imported.
+SECTIONS = {
+    "entries": report_entries,
+    "suite": report_suite,
+    "freshness": report_freshness,
+    "steady": report_steady,
+}
+
+
+def report(bench):
+    workloads = bench.workloads()
+    report_imports(bench, workloads)
+    report_attach(bench)
+    for name in bench.chosen(*SECTIONS):
+        SECTIONS[name](bench)
+    if "instructions" in WORKLOADS:
+        report_instructions(bench)
     if "stdlib" in workloads:
-        rows = []
-        for name, text in (("stdlib", workloads["stdlib"]), ("json", "import json")):
-            memory = bench.private_memory(name, text)
-            rows.append([name, memory["stock"], memory["shimport"], f"{memory['shimport'] / memory['stock']:.2f}"])
-        print(f"\nPrivate memory after the imports:\n\n{measure.table(['KiB', 'stock', 'shimport', 'ratio'], rows)}")
-        counts = bench.system_calls("stdlib", workloads["stdlib"])
-        print(f"\nSystem calls of the stdlib script, those made more than 10 times:\n\n{calls_table(counts)}")
-        if os.access(DROP_CACHES, os.W_OK):
-            timed = bench.variants("stdlib", measure.TIMED.format(workloads["stdlib"]))
-            cold = bench.measure("stdlib", timed, COLD_PAIRS, drop_caches, "cold")
-            say("")
-            print(f"\nCold page cache, {COLD_PAIRS} pairs in turn:\n\n{times_table({'stdlib': cold})}")
-        else:
-            print(f"\nCold page cache: not measured, {DROP_CACHES} may not be written")
+        report_resources(bench, workloads["stdlib"])
 
 
 def main():
