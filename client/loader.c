@@ -9,12 +9,23 @@
 #include "stock.h"
 #include "validate.h"
 
-static PyObject *stock_get_code(ModuleState *state, PyObject *self, PyObject *name) {
-        PyObject *method = PyObject_GetAttr((PyObject *)state->stock_loader, state->names.get_code);
-        PyObject *code = method ? PyObject_CallFunctionObjArgs(method, self, name, NULL) : NULL;
+/* What the class has by that name now: a program may have put its own there. */
+static PyObject *stock_call(ModuleState *state, PyObject *method_name, PyObject *self, PyObject *argument) {
+        PyObject *method = PyObject_GetAttr((PyObject *)state->stock_loader, method_name);
+        PyObject *result = method ? PyObject_CallFunctionObjArgs(method, self, argument, NULL) : NULL;
 
         Py_XDECREF(method);
-        return code;
+        return result;
+}
+
+/* A loader of either type, as SourceFileLoader.__init__() leaves it. */
+static PyObject *loader_of_type(ModuleState *state, PyTypeObject *type, PyObject *name, PyObject *path) {
+        PyObject *self = instance_new(type);
+
+        if (self && (PyObject_GenericSetAttr(self, state->names.name, name) < 0 ||
+                     PyObject_GenericSetAttr(self, state->names.path, path) < 0))
+                Py_CLEAR(self);
+        return self;
 }
 
 /* Since it was found the file may have changed, or the daemon died. */
@@ -85,7 +96,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
                 goto finish;
 stock:
         state->counters.fallback++;
-        code = stock_get_code(state, self, fullname);
+        code = stock_call(state, state->names.get_code, self, fullname);
 finish:
         Py_XDECREF(name);
         Py_XDECREF(path);
@@ -103,10 +114,7 @@ static PyObject *loader_as_stock(ModuleState *state, PyObject *self) {
         if (PyDict_Check(dict) && PyDict_GET_SIZE(dict) == 2) {
                 name = PyDict_GetItemWithError(dict, state->names.name);
                 path = name ? PyDict_GetItemWithError(dict, state->names.path) : NULL;
-                stock = path ? instance_new(state->stock_loader) : NULL;
-                if (stock && (PyObject_GenericSetAttr(stock, state->names.name, name) < 0 ||
-                              PyObject_GenericSetAttr(stock, state->names.path, path) < 0))
-                        Py_CLEAR(stock);
+                stock = path ? loader_of_type(state, state->stock_loader, name, path) : NULL;
         }
         Py_DECREF(dict);
         return stock;
@@ -141,20 +149,13 @@ static int loader_step_back(ModuleState *state, PyObject *self, PyObject *module
 /* Stock's own, frames and all, with the collector held. */
 static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         ModuleState *state = state_of(self);
-        PyObject *method =
-                state ? PyObject_GetAttr((PyObject *)state->stock_loader, state->names.exec_module) : NULL;
         PyObject *result;
 
-        if (!method)
+        if (!state || loader_step_back(state, self, module) < 0)
                 return NULL;
-        if (loader_step_back(state, self, module) < 0) {
-                Py_DECREF(method);
-                return NULL;
-        }
         collect_begin(&state->collect);
-        result = PyObject_CallFunctionObjArgs(method, self, module, NULL);
+        result = stock_call(state, state->names.exec_module, self, module);
         collect_end(&state->collect);
-        Py_DECREF(method);
         return result;
 }
 
@@ -191,15 +192,12 @@ PyTypeObject *loader_type_new(ModuleState *state) {
 
 PyObject *loader_new(ModuleState *state, Root *root, Mapping *mapping, uint32_t entry, PyObject *name,
                      PyObject *path) {
-        PyObject *self = instance_new(state->loader_type);
+        PyObject *self = loader_of_type(state, state->loader_type, name, path);
         PyObject *place = self ? place_new(state, root, mapping, entry, NULL) : NULL;
 
-        if (place) {
+        if (place)
                 place_put(self, state->loader_slot, place);
-                if (PyObject_GenericSetAttr(self, state->names.name, name) == 0 &&
-                    PyObject_GenericSetAttr(self, state->names.path, path) == 0)
-                        return self;
-        }
-        Py_XDECREF(self);
-        return NULL;
+        else
+                Py_CLEAR(self);
+        return self;
 }
