@@ -36,7 +36,7 @@ TEST_PYTHON ?= /usr/bin/python3
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
         libjansson-dev libsystemd-dev python3 python3-dev strace
 PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest python3-setuptools \
-        python3-venv python3-wheel systemd util-linux valgrind wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS) \
+        python3-venv python3-wheel systemd util-linux util-linux-extra valgrind wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS) \
         $(PACKAGES_SUITES)
 # Programs of other people's, to compare code object by code object, to run both ways, and to measure.
 PACKAGES_PROGRAMS = apt-listchanges gunicorn python3-boto3 python3-django python3-hypothesis python3-numpy \

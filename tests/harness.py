@@ -260,6 +260,14 @@ class Daemon:
         return connection
 
 
+def level_site(site, interpreter):
+    """Gives a site-packages a .pth and a .start file of somebody else's. From 3.13 on, site imports a codec to read the
+    first .pth file, and from 3.15 on pkgutil and re to run the first .start file. A debug build imports encodings.ascii
+    when it loads its first extension (get_encoded_name of Python/importdl.c), which with shimport is shimport's."""
+    (site / "other.pth").write_text("import encodings.ascii\n" if interpreter.debug else "# nothing\n")
+    (site / "other.start").write_text("os:getpid\n")
+
+
 @dataclass
 class Pair:
     """Two virtual environments of one interpreter: `shim` has shimport enabled, `stock` never had."""
@@ -294,10 +302,8 @@ class Pair:
         return next(python.parent.parent.glob("lib/python3*/site-packages"))
 
     def level(self):
-        """From 3.13 on, site imports a codec to read the first .pth file, and from 3.15 on pkgutil and re to run the
-        first .start file, anybody's: give stock one of each too."""
-        (self.site(self.stock) / "other.pth").write_text("# nothing\n")
-        (self.site(self.stock) / "other.start").write_text("os:getpid\n")
+        """What shimport's files make site import for anybody's: see level_site()."""
+        level_site(self.site(self.stock), self.interpreter)
         return self
 
     def run_stock(self, *arguments, env=None, **options):

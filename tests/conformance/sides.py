@@ -103,12 +103,9 @@ class Sides:
             shutil.rmtree(side.own_work, ignore_errors=True)
 
     def level(self):
-        """A .pth and a .start file of somebody else's, for both: site imports modules to read the first one, see
-        Pair.level(), and one of CPython's tests counts the .pth files."""
+        """For both sides, since one of CPython's tests counts the .pth files."""
         for side in self:
-            site = side.mounts[2]
-            (site / "other.pth").write_text("# nothing\n")
-            (site / "other.start").write_text("os:getpid\n")
+            harness.level_site(side.mounts[2], self.interpreter)
 
     def warm(self, *paths):
         arguments = [part for path in paths for part in ("--path", path)]

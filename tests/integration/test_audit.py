@@ -18,6 +18,7 @@ def show(event, args):
     if event == 'exec': return event, args[0].co_filename
     if event == 'marshal.loads': return event, len(args[0]), hash(args[0])
     if event == 'object.__getattr__': return event, args[1]
+    if event == 'builtins.id': return event
     return event, [arg if type(arg) in (str, int, bytes, type(None)) else type(arg).__name__ for arg in args]
 """
 

@@ -119,7 +119,7 @@ CASES = {
         "except ImportError as e: print(e)"
     ),
     "finder in front": (
-        "import sys, encodings.ascii\n"  # a debug build imports it when it loads its first extension
+        "import sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None): print(name, path)\n"
         "sys.meta_path.insert(0, Finder()); import json.tool"

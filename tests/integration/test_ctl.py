@@ -252,7 +252,7 @@ sys.path.append("relative")
 print(json.dumps({name: shimport.explain(name) for name in sys.argv[1:]}))
 """
     env = pair.daemon.env(PYTHONPATH=f"{first}:{second}", PYTHONSAFEPATH="1")
-    modules = ["both", "later", "spread", "sys", "codecs", "argparse", "relatively", "email.mime", "os.below"]
+    modules = ["both", "later", "spread", "sys", "zipimport", "argparse", "relatively", "email.mime", "os.below"]
     result = pair.run_shim("-c", code, *modules, env=env, cwd=tmp_path, check=True)
     explained = json.loads(result.stdout)
     steps = {name: {step["entry"]: step for step in found} for name, found in explained.items()}
@@ -269,7 +269,7 @@ print(json.dumps({name: shimport.explain(name) for name in sys.argv[1:]}))
     assert [steps["spread"][str(path)]["status"] for path in (first, second)] == ["portion", "portion"]
     assert "2 portion" in steps["spread"]["result"]["verdict"]
     assert "built-in" in steps["sys"]
-    assert steps["codecs"][pair.interpreter.stdlib()]["shadowed"] == "frozen"
+    assert steps["zipimport"][pair.interpreter.stdlib()]["shadowed"] == "frozen"
     assert steps["argparse"][pair.interpreter.stdlib()]["status"] == "served"
     assert steps["argparse"][pair.interpreter.stdlib()]["generation"] > 0
     assert "no module" in steps["relatively"]["result"]["verdict"]

@@ -102,9 +102,7 @@ def test_no_descriptor_stays_open(pair):
 def test_nothing_else_of_the_process_changes(pair):
     pair.same(
         "-c",
-        # A debug build imports encodings.ascii when it loads its first extension.
         """
-import encodings.ascii
 import sys, os, signal, threading, locale, gc, atexit
 print(sorted(os.environ), sys.path, sys.argv, sys.flags, sys.warnoptions, sys.dont_write_bytecode)
 print([signal.getsignal(number) for number in range(1, 32)], threading.active_count(), gc.get_threshold())
