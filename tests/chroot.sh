@@ -37,10 +37,13 @@ chroot_make() {
         mv "$directory.new" "$directory"
 }
 
-# chroot_inside DIRECTORY COMMAND...
+# chroot_inside DIRECTORY COMMAND...: in a mount namespace whose root it is, not just the root of some processes, so that
+# paths that are read from /proc are right, and systemd can be booted.
 chroot_inside() {
         local directory=$1
         shift
+        # shellcheck disable=SC2016 # for the other shell
         env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-                chroot "$directory" "$@"
+                unshare --mount --propagation private \
+                sh -c 'mount --rbind "$0" "$0" && cd "$0" && pivot_root . . && umount -l . && exec chroot . "$@"' "$directory" "$@"
 }

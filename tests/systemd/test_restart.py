@@ -163,12 +163,13 @@ def test_a_process_that_runs_through_a_restart_is_served_again(machine, venv, wa
 
 
 def test_of_an_interpreter_that_is_gone(machine, venv, modules):
-    machine.shell("cp /usr/bin/python3.11 /usr/bin/python3.11-copy && cp -a /srv/venv /srv/venv2 && "
-                  "ln -sfn /usr/bin/python3.11-copy /srv/venv2/bin/python3 && "
-                  "sed -i 's,python3.11,python3.11-copy,' /srv/venv2/pyvenv.cfg", check=True)
+    python = machine.run("readlink", "-f", "/usr/bin/python3", check=True).stdout.strip()
+    machine.shell(f"cp {python} {python}-copy && cp -a /srv/venv /srv/venv2 && "
+                  f"ln -sfn {python}-copy /srv/venv2/bin/python3 && "
+                  f"sed -i 's,{python},{python}-copy,' /srv/venv2/pyvenv.cfg", check=True)
     assert warm(machine, "/srv/venv2/bin/python3", modules).returncode == 0
-    assert "python3.11-copy" in images(machine)[modules]["interpreter"]
-    machine.shell("rm /usr/bin/python3.11-copy", check=True)
+    assert images(machine)[modules]["interpreter"] == f"{python}-copy"
+    machine.shell(f"rm {python}-copy", check=True)
     restart(machine)
     assert modules not in images(machine)
     assert f"of {modules}: dropped: its interpreter is gone" in machine.log("shimportd.service")
