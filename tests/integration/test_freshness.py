@@ -14,6 +14,8 @@ import pytest
 import harness
 import sites
 
+OTHER = 65534  # another user
+
 def test_a_running_process_sees_a_change_within_100_ms(site):
     running = site.start()
     assert running.value() == 0
@@ -143,6 +145,30 @@ def test_validate_by_configuration(make_site, tmp_path):
         assert site.image()["validated"] == ("Validate=stat is set" if site is stat else "")
     left_out = [left["file"] for left in watch.settle()["left_out"]]
     assert left_out == ["link.py"]
+
+
+def test_permissions_are_seen_where_only_stat_looks(one_pair):
+    """A chmod leaves size, inode and modification time as they were."""
+    if not harness.user_may_run(one_pair.interpreter, OTHER):
+        pytest.skip("another user may not run the interpreter")
+    other = ["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups"]
+    show = [one_pair.shim, "-B", "-c", "import module; print(module.value, module.__loader__)"]
+    with harness.public_directory() as directory:
+        with harness.Daemon(directory / "daemon", config="[daemon]\nValidate=stat\n") as daemon:
+            site = sites.Site(daemon, one_pair, directory / "root")
+            path = site.write("module.py", 0)
+            for old in (path, site.root):
+                os.utime(old, (1e9, 1e9))
+            site.warm()
+            assert site.served("import module") == 1
+            for changed, error in ((path, "Permission denied"), (site.root, "No module named 'module'")):
+                mode = harness.mode_of(changed)
+                changed.chmod(0o311 if changed is site.root else 0o600)
+                shim = harness.run([*other, *show], env=site.env)
+                stock = harness.run([*other, one_pair.stock, *show[1:]], env=site.env)
+                assert error in stock.stderr
+                harness.assert_same(one_pair.neutral(harness.shown(shim)), one_pair.neutral(harness.shown(stock)))
+                changed.chmod(mode)
 
 
 def test_links_are_served_and_seen_to_lead_elsewhere(make_daemon, one_pair):
