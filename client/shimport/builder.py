@@ -162,6 +162,11 @@ class Job:
     def list(self, directory):
         """Index what can be imported from a directory; give the packages whose directories come next."""
         status = os.fstat(directory.fd)
+        if self.shared and self.is_closed(directory, status.st_mode):
+            if directory.parent is None:
+                raise LeftOut("some may list the directory and not open what is in it")
+            self.leave_out(directory.parent, directory.name, "not everyone may read its directory")
+            return []
         if (status.st_dev, status.st_ino) in self.seen:
             self.leave_out(directory.parent, directory.name, "the same directory as another one")
             return []
@@ -199,6 +204,14 @@ class Job:
             except LeftOut as reason:
                 self.leave_out(directory, name, str(reason))
         return below
+
+    @staticmethod
+    def is_closed(directory, mode):
+        """Whether the directory's mode keeps from its modules somebody whom the daemon gives the image: that is who can
+        open the root."""
+        if directory.parent is None:
+            return (mode >> 2) & ~mode & 0o111 != 0
+        return mode & 0o005 != 0o005
 
     def is_package(self, directory, found, name):
         """Whether a name is a directory to go into. Raises LeftOut for one whose answer may change unseen."""

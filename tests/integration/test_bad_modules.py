@@ -108,6 +108,32 @@ def test_unreadable_module(one_pair):
             assert (shim.returncode, shim.stdout, shim.stderr) == (stock.returncode, stock.stdout, stock.stderr)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o744, 0o750])
+@pytest.mark.parametrize("closed", ["root", "secret"])
+def test_directory_that_is_not_for_everybody(one_pair, mode, closed):
+    """Who may not go there does not see from an image what is in it, nor what stock would not find."""
+    if not harness.user_may_run(one_pair.interpreter, 65534):
+        pytest.skip("another user may not run the interpreter")
+    with harness.public_directory() as directory:
+        root = directory / "root"
+        (root / "secret").mkdir(parents=True)
+        (root / "open.py").write_text("name = 1\n")
+        for name in ("__init__", "inner"):
+            (root / "secret" / f"{name}.py").write_text("name = 2\n")
+        (root if closed == "root" else root / "secret").chmod(mode)
+        one_pair.daemon.ctl("warm", "--python", one_pair.shim, "--path", root)
+        env = one_pair.daemon.env(PYTHONPATH=root)
+        code = "import importlib, sys\nfor name in 'open', 'secret', 'secret.inner':\n try: print(importlib.import_module(name))\n except Exception as error: print(repr(error))"
+        for user in ([], ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]):
+            stock, shim = (
+                harness.run([*user, python, "-B", "-c", code], env=env) for python in (one_pair.stock, one_pair.shim)
+            )
+            harness.assert_same(one_pair.neutral(harness.shown(shim)), one_pair.neutral(harness.shown(stock)))
+        if closed == "secret":
+            assert list(left_out(one_pair.daemon, root).values()) == ["not everyone may read its directory"]
+
+
 def test_files_that_are_no_regular_files(pair, tmp_path):
     directory = tmp_path / "odd"
     directory.mkdir()
