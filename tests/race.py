@@ -407,6 +407,9 @@ class Race:
                 return way, worker.ask(self.question(True))
             finally:
                 worker.close()
+        # Where a directory was gone, sys.path_importer_cache has it that nothing is there, stock's too, until the next
+        # importlib.invalidate_caches().
+        self.stay_is_warm = not self.tree.vanished
         if way == "late":
             time.sleep(LATE)
             return way, self.stay.ask(self.question(True, barrier=False))
@@ -415,9 +418,6 @@ class Race:
             self.stay = None
         if self.stay is None:
             self.stay = Worker(self.python, self.env, "stay")
-        # Where a directory was gone, sys.path_importer_cache has it that nothing is there, stock's too, until the next
-        # importlib.invalidate_caches().
-        self.stay_is_warm = not self.tree.vanished
         return way, self.stay.ask(self.question(True))
 
     @staticmethod
