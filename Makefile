@@ -35,12 +35,12 @@ TEST_PYTHON ?= /usr/bin/python3
 
 PACKAGES_BUILD = gcc libc6-dev pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libinih-dev \
         libjansson-dev libsystemd-dev python3 python3-dev strace
-PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest python3-setuptools \
-        python3-venv python3-wheel systemd util-linux util-linux-extra valgrind wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS) \
-        $(PACKAGES_SUITES)
+PACKAGES_CHECK = git libcmocka-dev python3-dbg python3-pip python3-prometheus-client python3-pytest \
+        python3-pytest-xdist python3-setuptools python3-venv python3-wheel systemd util-linux util-linux-extra valgrind \
+        wget $(PACKAGES_DEB) $(PACKAGES_MATRIX) $(PACKAGES_PROGRAMS) $(PACKAGES_SUITES)
 # Programs of other people's, to compare code object by code object, to run both ways, and to measure.
 PACKAGES_PROGRAMS = apt-listchanges gunicorn python3-boto3 python3-django python3-hypothesis python3-numpy \
-        python3-pandas python3-pytest-cov python3-pytest-xdist python3-sphinx python3-sqlalchemy reportbug
+        python3-pandas python3-pytest-cov python3-sphinx python3-sqlalchemy reportbug
 # CPython's own tests; tests/matrix.sh installs those of its interpreters.
 PACKAGES_SUITES = lib$(notdir $(realpath /usr/bin/python3))-testsuite
 PACKAGES_LINT = clang clang-format clang-tidy

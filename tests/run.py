@@ -54,13 +54,22 @@ def run_units(results):
             print(report.read_text())
 
 
-def run_integration(results, arguments):
-    report = results / "pytest.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "-rfEs", "-p", "no:cacheprovider"]
-    command += [f"--junitxml={report}", *(arguments or [str(ROOT / "tests" / name) for name in ("integration", "conformance", "systemd")])]
-    code = subprocess.run(command, cwd=ROOT).returncode
+def run_pytest(report, *arguments):
+    command = [sys.executable, "-m", "pytest", "-q", "-rfEs", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    code = subprocess.run([*command, *map(str, arguments)], cwd=ROOT).returncode
     if code not in (0, 1):
         write_result(report, "pytest", "runs", "failure", f"exit status {code}")
+
+
+def run_integration(results, arguments):
+    """As many tests at once as there are processors, each such worker with a daemon of its own; but the machines that
+    tests boot, and measure, one after the other."""
+    if arguments:
+        return run_pytest(results / "pytest.xml", *arguments)
+    tests = ROOT / "tests"
+    workers = len(os.sched_getaffinity(0))
+    run_pytest(results / "pytest.xml", "-n", workers, tests / "integration", tests / "conformance")
+    run_pytest(results / "systemd.xml", tests / "systemd")
 
 
 def count(files):

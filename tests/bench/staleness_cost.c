@@ -58,7 +58,7 @@ int main(int argc, char **argv) {
                 fprintf(stderr, "usage: %s DIRECTORIES ENTRIES\n", argv[0]);
                 return 2;
         }
-        if (staleness_new(1, directories, entries, &fd, &made) < 0 || staleness_vouch(&made) < 0 ||
+        if (staleness_new(1, directories, entries, 0, &fd, &made) < 0 || staleness_vouch(&made) < 0 ||
             staleness_map(fd, 1, directories, entries, &seen) != 0)
                 return EXIT_FAILURE;
         for (uint32_t i = 0; i < LOOKUPS; i++)
