@@ -410,6 +410,8 @@ static bool on_scan(void *userdata, int fd, const void *path, size_t path_size) 
         if (r == WATCH_E_LIMIT)
                 return root_is_blind(root, "the limit of %zu watched directories is reached",
                                      watch_limit(store_watch(root->store)));
+        if (r == WATCH_E_KERNEL)
+                return root_is_blind(root, "the kernel lets this user watch no more directories");
         return root_is_blind(root, "a directory cannot be watched: %s", strerror(-r));
 }
 

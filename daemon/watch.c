@@ -365,7 +365,7 @@ static int claim_new(WatchSet *set, int fd, const void *name, size_t name_size, 
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         wd = inotify_add_watch(watch->fd, path, above ? ABOVE_MASK : WATCH_MASK);
         if (wd < 0)
-                return errno == ENOSPC ? WATCH_E_LIMIT : -errno;
+                return errno == ENOSPC ? WATCH_E_KERNEL : -errno;
         r = directory_get(watch, wd, &claim->directory);
         if (r) {
                 inotify_rm_watch(watch->fd, wd);

@@ -28,7 +28,8 @@ typedef struct WatchSet WatchSet;
 
 enum {
         _WATCH_E_0,
-        WATCH_E_LIMIT, /* the configured limit, or the kernel's, is reached */
+        WATCH_E_LIMIT,  /* the limit that was set is reached */
+        WATCH_E_KERNEL, /* the kernel's for this user is, of which other programs have their share */
         _WATCH_E_N
 };
 
@@ -79,7 +80,7 @@ void watch_set_move(WatchSet *to, WatchSet *from);
  * @fd:         the directory, borrowed
  * @name:       what events are to call it
  *
- * Return: 0, WATCH_E_LIMIT or a negative errno.
+ * Return: 0, WATCH_E_LIMIT, WATCH_E_KERNEL or a negative errno.
  */
 int watch_set_add(WatchSet *set, int fd, const void *name, size_t name_size);
 

@@ -71,11 +71,11 @@ def one_pair(one_python, daemon, public):
 
 @pytest.fixture
 def make_site(make_daemon, one_pair, tmp_path):
-    """A root and a daemon of the test's own: make_site(config=..., root=...)."""
+    """A root and a daemon of the test's own: make_site(config=..., root=..., prefix=...)."""
     made = []
 
-    def make(config=None, root=None):
-        daemon = make_daemon(name=f"daemon{len(made)}", config=config)
+    def make(config=None, root=None, **options):
+        daemon = make_daemon(name=f"daemon{len(made)}", config=config, **options)
         made.append(sites.Site(daemon, one_pair, root or tmp_path / f"root{len(made)}"))
         return made[-1]
 
