@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Every change that was complete before a process asked is seen by it: tests/race.py tries at random, these by name."""
 
+import ctypes
 import os
 import pathlib
 import shutil
 import signal
+import struct
 import sys
 import threading
 import time
@@ -15,6 +17,8 @@ import harness
 import sites
 
 OTHER = 65534  # another user
+IN_OPEN, IN_ISDIR = 0x20, 0x40000000
+
 
 def test_a_running_process_sees_a_change_within_100_ms(site):
     running = site.start()
@@ -75,6 +79,38 @@ import module
 answer = [os.read(read, 100).decode(), module.value]
 """
     assert running.tell(child.format(path=str(site.root / "module.py"))) == ["by the child"] * 2
+
+
+def opened_files(directory, action):
+    """Which files of a directory are opened meanwhile, by whomever."""
+    libc = ctypes.CDLL(None)
+    fd = libc.inotify_init1(os.O_NONBLOCK)
+    names = set()
+    try:
+        libc.inotify_add_watch(fd, os.fsencode(directory), IN_OPEN)
+        action()
+        data = os.read(fd, 1 << 16)
+    finally:
+        os.close(fd)
+    while data:
+        _, mask, _, size = struct.unpack_from("iIII", data)
+        if not mask & IN_ISDIR:
+            names.add(data[16 : 16 + size].rstrip(b"\0").decode())
+        data = data[16 + size :]
+    return names
+
+
+def test_only_what_changed_is_read_again(site):
+    for n in range(20):
+        site.write(f"module{n}.py", n)
+    site.warm()
+    generation = site.settle()["generation"]
+
+    def change():
+        os.utime(site.root / "module7.py")
+        harness.wait_until(lambda: site.image()["generation"] > generation, "another image")
+
+    assert opened_files(site.root, change) == {"module7.py"}
 
 
 def test_only_what_changed_is_stale_and_only_that_is_built_again(site):
@@ -225,10 +261,13 @@ def test_a_loop_of_links_ends(site):
     (site.root / "package" / "loop").symlink_to("..")
     (site.root / "package" / "again").symlink_to(".")
     (site.root / "self").symlink_to("self")
+    (site.root / "package" / "to").symlink_to("fro")
+    (site.root / "package" / "fro").symlink_to("to")
     site.warm()
-    site.settle()
-    for name in ("package.again.inner", "package.again.again.inner", "self", "package.inner"):
+    assert site.settle()["directories"] == 2  # each once
+    for name in ("package.again.inner", "package.again.again.inner", "package.loop.module", "self", "package.to"):
         site.value(name)
+    assert site.served("import module, package.inner") == 3
 
 
 def test_a_root_that_is_replaced_vanishes_or_becomes_unreadable(site, tmp_path):
@@ -255,26 +294,36 @@ def test_a_root_that_is_replaced_vanishes_or_becomes_unreadable(site, tmp_path):
 
 
 def test_a_file_that_is_written_while_it_is_read(site):
+    """It is left to stock, and built again once it is whole."""
+    lines = "# x\n" * 100_000
+    site.write("module.py", "at first")
     stop = threading.Event()
 
     def write():
-        i = 0
-        while not stop.is_set():
-            i += 1
-            (site.root / "module.py").write_text("value = 1\n" + "# x\n" * (i % 3000))
+        with open(site.root / "module.py", "a") as module:
+            module.write(lines)
+            while not stop.is_set():
+                module.write("# y\n")
+                module.flush()
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(5):
-            site.warm()
+        harness.wait_until(lambda: left_out(site) == {"module.py": "it changed while it was read"}, "it to be left out")
+        assert site.value() == "at first"
     finally:
         stop.set()
         writer.join()
     site.write("module.py", "at last")
     assert site.value() == "at last"
-    site.settle()
+    harness.wait_until(lambda: site.served("import module") == 1, "it to be built again")
     assert site.value() == "at last"
+    assert left_out(site) == {}
+
+
+def left_out(site):
+    site.warm()
+    return {left["file"]: left["reason"] for left in site.image()["left_out"]}
 
 
 def test_a_log_file_in_a_root_causes_no_build(site):
