@@ -4,8 +4,8 @@ make race: change something, then attach or call the barrier, then import; in th
 
     tests/race.py [--rounds N] [--kills N] [--seed N] [--python PYTHON] [--user UID]
 
-Every kind of change that an import can notice is made at random to four roots, one of them a git work tree and one the
-site-packages of a virtual environment that pip installs into. With --kills the daemon is killed (SIGKILL) at random
+Every kind of change that an import can notice is made at random to four roots, one of them a git work tree with two
+branches of packages of the standard library, and one the site-packages of a virtual environment that pip installs into. With --kills the daemon is killed (SIGKILL) at random
 points meanwhile and started again. Started by root, half of it is run as an ordinary user, at the same time: root may
 read what has lost its permissions. The last line says how many rounds there were, how many answers were stale and how
 many errors stock does not raise; the exit status says whether any.
@@ -13,6 +13,7 @@ many errors stock does not raise; the exit status says whether any.
 
 import argparse
 import collections
+import ctypes
 import json
 import os
 import pathlib
@@ -36,11 +37,20 @@ PACKAGES = ["p0", "p1", "p2"]
 IMPORTED = [*NAMES, *PACKAGES, *(f"{p}.{m}" for p in PACKAGES for m in ("m0", "m1", "sub", "sub.m0")), "tree", "tree.a"]
 VERSIONS = ["1.0", "2.0", "3.0"]  # of what pip installs
 IMPORTED += ["raced", *(f"raced.{harness.wheel_module(version)}" for version in VERSIONS)]
+REAL = ["email", "json", "xml"]  # packages of the standard library, on two branches of the git work tree
+REAL_AT_ONCE = 3  # of their modules that a round imports
 HANG = 30  # seconds
 LATE = 0.1  # seconds after which a change is seen without asking
 AGAIN_PAUSE = 0.005
 AGAIN_SLACK = 0.5  # seconds beyond one build, to be scheduled
 USER = 65534
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
+
+def exchange(one, other):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
+        raise OSError(ctypes.get_errno(), "renameat2")
 
 
 class Worker:
@@ -88,7 +98,7 @@ class Tree:
         for path in (*self.roots, self.aside):
             path.mkdir(parents=True)
         self.make_venv(python)
-        self.make_git(self.roots[2])
+        self.make_git(self.roots[2], python)
         for root in self.roots[:2]:
             for name in NAMES[:3]:
                 self.write(root / f"{name}.py")
@@ -107,7 +117,7 @@ class Tree:
         for name in ("__init__", "m0", "m1", "sub/__init__", "sub/m0"):
             self.write(path / f"{name}.py")
 
-    def make_git(self, root):
+    def make_git(self, root, python):
         self.git("init", "-q", "-b", "one")
         for branch in ("one", "two"):
             if branch == "two":
@@ -121,8 +131,29 @@ class Tree:
             else:
                 (root / "m4").mkdir()
                 (root / "m4" / "__init__.py").write_text("value = 'one m4'\n")
+            self.make_real(root / "real", branch, python)
             self.git("add", "-A")
             self.git("-c", "user.name=race", "-c", "user.email=race@localhost", "commit", "-qm", branch)
+
+    def make_real(self, real, branch, python):
+        """What people wrote; on the second branch each source differs, some are gone, and some have become packages."""
+        if branch == "one":
+            stdlib = harness.run([python, "-c", "import os; print(os.path.dirname(os.__file__))"], check=True).stdout.strip()
+            for name in REAL:
+                ignore = shutil.ignore_patterns("__pycache__", "tests")
+                shutil.copytree(pathlib.Path(stdlib, name), real / name, ignore=ignore)
+            (real / "__init__.py").write_text("")
+        sources = sorted(real.rglob("*.py"))
+        self.real = sorted({".".join(path.relative_to(real.parent).with_suffix("").parts) for path in sources})
+        if branch == "one":
+            return
+        for n, path in enumerate(sources):
+            path.write_bytes(path.read_bytes() + b"\nvalue = 'two'\n")
+            if path.name != "__init__.py" and n % 7 == 0:
+                path.unlink()
+            elif path.name != "__init__.py" and n % 7 == 1:
+                path.with_suffix("").mkdir()
+                path.rename(path.with_suffix("") / "__init__.py")
 
     def make_venv(self, python):
         harness.run([python, "-m", "venv", "--without-pip", self.directory / "venv"], check=True)
@@ -190,6 +221,32 @@ class Tree:
             spare = self.spare()
             self.write(spare)
             spare.rename(module)
+
+    def change_rename(self):
+        """To another name beside it, over what is there, or in exchange for it."""
+        module = self.module()
+        if module and module.exists():
+            other = module.with_name(f"{self.random.choice(NAMES)}.py")
+            if other.exists() and self.random.randrange(2):
+                exchange(module, other)
+            elif not other.is_dir():
+                module.rename(other)
+
+    def change_exchange_directories(self):
+        paths = [root / name for root in self.roots[:2] for name in PACKAGES]
+        paths = [path for path in paths if path.exists()]
+        if len(paths) > 1:
+            exchange(*self.random.sample(paths, 2))
+
+    def change_sourceless(self):
+        """The source of a module goes, and its bytecode takes its place."""
+        module = self.open_module()
+        if module and module.exists():
+            try:
+                py_compile.compile(str(module), cfile=str(module) + "c", doraise=True)
+            except (py_compile.PyCompileError, OSError):
+                return
+            module.unlink()
 
     def change_delete(self):
         if module := self.module():
@@ -380,6 +437,7 @@ class Race:
         self.counts = [0, 0, 0]
         self.ways = collections.Counter()
         self.history = collections.deque(maxlen=6)
+        self.names = []
 
     def close(self):
         self.fork.close()
@@ -390,7 +448,7 @@ class Race:
         self.daemon.stop()
 
     def question(self, shim, barrier=True):
-        return {"path": [str(root) for root in self.tree.roots], "names": IMPORTED, "shim": shim, "barrier": barrier}
+        return {"path": [str(root) for root in self.tree.roots], "names": self.names, "shim": shim, "barrier": barrier}
 
     def ask_shim(self, seen):
         """A process that attaches (most are forked from one that did not), or one that ran on: after the barrier, or, if
@@ -441,9 +499,10 @@ class Race:
         self.history.extend(changes)
         if not self.random.randrange(10):
             time.sleep(self.random.random() * 0.3)  # let a builder get somewhere
+        self.names = IMPORTED + self.random.sample(self.tree.real, REAL_AT_ONCE)
         way, ours = self.ask_shim(seen)
         theirs = self.fork.ask(self.question(False))
-        for name, mine, stock in zip(IMPORTED, ours["found"], theirs["found"]):
+        for name, mine, stock in zip(self.names, ours["found"], theirs["found"]):
             if mine != stock:
                 self.differ(way, name, mine, stock)
         if way in ("fork", "fresh"):
