@@ -37,7 +37,7 @@ _shimportctl() {
                 ;;
         esac
 
-        if [ "$command" = run ]; then
+        if [ "$command" = run ] && [[ $previous != run || $current != -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -c -- "$current"; compgen -f -- "$current")
         elif [[ $current == -* ]]; then
                 # shellcheck disable=SC2086 # no command is no word
