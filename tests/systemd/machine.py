@@ -4,6 +4,8 @@ A machine to run units on: systemd as PID 1 in namespaces of its own, over an ov
 shimport installed below /usr/local; or over an overlay of a chroot, with nothing installed. Nothing of it survives.
 """
 
+import hashlib
+import itertools
 import os
 import pathlib
 import shlex
@@ -17,6 +19,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 BOOT_SECONDS = 30
 SYSTEMD = "/lib/systemd/systemd"
 USER = 61234  # see boot.sh
+
+# Of a file system that is looked over for traces: what is no file, what apt and dpkg keep of every package, logs.
+PASSED_OVER = ("proc", "sys", "dev", "run", "tmp", "srv", "home", "root", "var/cache", "var/lib/apt", "var/lib/dpkg",
+               "var/log", "var/lib/systemd/catalog", "var/tmp", "etc/shimport-test-units")
+# And what is made anew from all that is installed, and the backups that go with every new user.
+REMADE = {"etc/ld.so.cache", "etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/.pwd.lock",
+          "etc/subuid-", "etc/subgid-"}
 
 NAMESPACES = ["--pid", "--mount", "--cgroup", "--uts", "--ipc"]
 
@@ -133,5 +142,30 @@ class Machine:
         inside.parent.mkdir(parents=True, exist_ok=True)
         inside.write_text(text)
 
+    def files(self, *below):
+        """All that lies on it, or below these: {path: mode, owner, and content or target}."""
+        root = self.path("/")
+        found = {}
+        tops = [self.path(path) for path in below or ["/"]]
+        for directory, names, others in itertools.chain.from_iterable(map(os.walk, tops)):
+            relative = pathlib.Path(directory).relative_to(root)
+            names[:] = [name for name in names if str(relative / name) not in PASSED_OVER]
+            for name in names + others:
+                path, key = pathlib.Path(directory, name), str(relative / name)
+                if key in REMADE:
+                    continue
+                status = path.lstat()
+                what = os.readlink(path) if path.is_symlink() else ""
+                if path.is_file() and not path.is_symlink():
+                    what = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[key] = (oct(status.st_mode), status.st_uid, status.st_gid, what)
+        return found
+
     def __str__(self):
         return f"machine {shlex.quote(self.directory.name)}"
+
+
+def changed(before, after):
+    """What differs between two of what Machine.files() gives."""
+    return {path: (before.get(path), after.get(path)) for path in before.keys() | after.keys()
+            if before.get(path) != after.get(path)}

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The Debian packages: installed by apt on a Debian 12 under its own systemd, used, upgraded, purged."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -15,14 +14,6 @@ import harness
 import machine as machines
 
 HERE = pathlib.Path(__file__).resolve().parent
-
-# Of a file system that is looked over for traces: what is no file, what apt and dpkg keep of every package, logs.
-PASSED_OVER = ("proc", "sys", "dev", "run", "tmp", "srv", "home", "root", "var/cache", "var/lib/apt", "var/lib/dpkg",
-               "var/log", "var/lib/systemd/catalog", "var/tmp", "etc/shimport-test-units")
-# And what is made anew from all that is installed, and the backups that go with every new user.
-REMADE = {"etc/ld.so.cache", "etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/.pwd.lock",
-          "etc/subuid-", "etc/subgid-"}
-
 
 @pytest.fixture(scope="module")
 def debs(tmp_path_factory):
@@ -59,25 +50,6 @@ def apt(machine, *arguments):
                        check=True, timeout=300)
 
 
-def files(machine):
-    """All that lies on the machine: {path: mode, owner, and content or target}."""
-    root = machine.path("/")
-    found = {}
-    for directory, names, others in os.walk(root):
-        relative = pathlib.Path(directory).relative_to(root)
-        names[:] = [name for name in names if str(relative / name) not in PASSED_OVER]
-        for name in names + others:
-            path, key = pathlib.Path(directory, name), str(relative / name)
-            if key in REMADE:
-                continue
-            status = path.lstat()
-            what = os.readlink(path) if path.is_symlink() else ""
-            if path.is_file() and not path.is_symlink():
-                what = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[key] = (oct(status.st_mode), status.st_uid, status.st_gid, what)
-    return found
-
-
 def served(machine, user=None):
     """Of a process that does nothing but import, what shimport has served."""
     code = "import asyncio, _shimport, json; print(json.dumps(_shimport.status(), default=repr))"
@@ -86,7 +58,7 @@ def served(machine, user=None):
 
 def test_installed_used_and_purged(debian):
     """One test, for it is one story: nothing is done but apt, and python3."""
-    before = files(debian)
+    before = debian.files()
     apt(debian, "install", *(f"/srv/{path.name}" for path in debian.path("/srv").glob("*.deb")))
 
     assert debian.systemctl("is-enabled", "shimportd.socket").stdout == "enabled\n"
@@ -107,7 +79,5 @@ def test_installed_used_and_purged(debian):
     debian.run("python3", "-c", "import asyncio", check=True)
     assert debian.run("systemctl", "is-active", "shimportd.socket", "shimportd.service").stdout == "inactive\ninactive\n"
     assert debian.run("sh", "-c", "ls -d /run/shimport*").returncode != 0
-    after = files(debian)
-    changed = {path: (before.get(path), after.get(path)) for path in before.keys() | after.keys()
-               if before.get(path) != after.get(path)}
-    assert not changed
+    after = debian.files()
+    assert not machines.changed(before, after)

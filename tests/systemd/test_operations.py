@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import harness
+import machine as machines
 
 
 def journal(machine, *matches):
@@ -34,6 +35,46 @@ def test_the_journal_is_asked_by_field(machine, venv, modules):
     dropped = harness.wait_until(lambda: journal(machine, "UID=61234"), "the entry about a peer")[-1]
     assert dropped["REASON"] == "a packet that is no message"
     assert int(dropped["PEER_PID"]) > 1
+
+
+def test_a_journal_that_goes_and_comes_back_is_survived(machine, venv, modules):
+    """What is logged meanwhile is lost, and nothing else is."""
+    journald = ["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald.service"]
+    machine.systemctl("start", "shimportd.service")
+    pid = machine.main_pid()
+    machine.systemctl("stop", *journald)
+    try:
+        warm(machine, venv, modules)
+        machine.systemctl("reload", "shimportd.service")
+    finally:
+        machine.systemctl("start", *journald)
+    assert machine.main_pid() == pid
+    machine.run("shimportctl", "drop", check=True)
+    warm(machine, venv, modules)
+    harness.wait_until(lambda: journal(machine, f"ROOT={modules}"), "the journal to be told again")
+    assert machine.main_pid() == pid
+
+
+def test_enabled_used_and_disabled_it_leaves_the_tree_as_it_was(machine, modules):
+    """Units, an interpreter and an environment of it."""
+    places = ["/etc", "/usr/local", "/usr/lib/python3", "/srv/tree"]
+    pythons = [part for python in ("/usr/bin/python3", "/srv/tree/bin/python3") for part in ("--python", python)]
+    sockets = ["shimportd.socket", "shimport-builder@0.socket"]
+    script = f"PYTHONPATH={modules} /usr/bin/python3 -c 'import module1'; /srv/tree/bin/python3 -c pass"
+    machine.shell(f"python3 -m venv --without-pip /srv/tree; {script}", check=True)
+    machine.systemctl("stop", "shimportd.service", *sockets)
+    before = machine.files(*places)
+    machine.systemctl("enable", "--now", *sockets)
+    machine.run("shimportctl", "enable", *pythons, check=True)
+    assert len(machines.changed(before, machine.files(*places))) > 10
+    warm(machine, "/usr/bin/python3", modules)
+    warm(machine, "/srv/tree/bin/python3", modules)
+    machine.shell(f"{script}; /usr/bin/python3 -m shimport", check=True)
+    machine.run("shimportctl", "disable", *pythons, check=True)
+    machine.systemctl("disable", "--now", *sockets)
+    machine.systemctl("stop", "shimportd.service")
+    assert machines.changed(before, machine.files(*places)) == {}
+    assert machine.run("ls", "-A", "/run/shimport").stdout.split() == ["builder"]
 
 
 def test_systemctl_status_has_a_line_of_figures(machine, venv, modules):

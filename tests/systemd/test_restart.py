@@ -45,6 +45,12 @@ def restart(machine):
     machine.systemctl("restart", "shimportd.service")
 
 
+def upgrade(machine):
+    """Another build of the same format takes the place of the one that runs."""
+    machine.shell("cd /usr/local/bin && cp -a shimportd new && echo >>new && mv new shimportd", check=True)
+    restart(machine)
+
+
 def kill(machine):
     machine.systemctl("reset-failed", "shimportd.service")
     pid = machine.main_pid()
@@ -52,7 +58,7 @@ def kill(machine):
     harness.wait_until(lambda: machine.main_pid() not in (0, pid) and active(machine) == "active", "another daemon", 10)
 
 
-@pytest.mark.parametrize("again", [restart, kill])
+@pytest.mark.parametrize("again", [restart, upgrade, kill])
 def test_images_outlive_the_daemon(machine, venv, warmed, again):
     before = images(machine)[warmed]
     for _ in range(3):
@@ -137,7 +143,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.parametrize("again", [restart, kill])
+@pytest.mark.parametrize("again", [restart, upgrade, kill])
 def test_a_process_that_runs_through_a_restart_is_served_again(machine, venv, warmed, again):
     process = machine.popen(
         "env", f"PYTHONPATH={warmed}", venv, "-c", LONG_RUN, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
