@@ -140,12 +140,15 @@ void change_log_add(ChangeLog *log, const WatchEvent *event) {
 }
 
 void change_log_replay(const ChangeLog *log, const Image *image, Staleness *staleness) {
-        const char *at = log->bytes, *end = at + log->size;
+        const char *at = log->bytes, *end;
 
         if (log->overflow) {
                 staleness_mark_all(staleness);
                 return;
         }
+        if (!at)
+                return;
+        end = at + log->size;
         while (at < end) {
                 WatchEvent event = { .directory = at + sizeof(event.mask) };
 
