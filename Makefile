@@ -44,6 +44,7 @@ PACKAGES_PROGRAMS = apt-listchanges gunicorn python3-boto3 python3-django python
 # CPython's own tests; tests/matrix.sh installs those of its interpreters.
 PACKAGES_SUITES = lib$(notdir $(realpath /usr/bin/python3))-testsuite
 PACKAGES_LINT = clang clang-format clang-tidy
+PACKAGES_FUZZ = clang libclang-rt-dev
 PACKAGES_MATRIX = debootstrap
 PACKAGES_DEB = debhelper dh-python dpkg-dev fakeroot lintian
 PACKAGES_IN_MATRIX = $(PACKAGES_BUILD) $(filter-out $(PACKAGES_PROGRAMS) $(PACKAGES_SUITES) $(PACKAGES_DEB) \
@@ -121,7 +122,7 @@ UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
 .SUFFIXES:
 .SECONDARY:
 .PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix \
-        conformance conformance-matrix race flood bench client-sources deb install uninstall format lint clean
+        conformance conformance-matrix race flood fuzz fuzzers fuzz-build replay-build bench client-sources deb install uninstall format lint clean
 
 all: build
 
@@ -135,6 +136,7 @@ help:
 	@echo 'make conformance-matrix   likewise, in the chroot'
 	@echo 'make race           changes files and imports them, ROUNDS=20000 times, or until KILLS=500 daemons are dead'
 	@echo 'make flood          makes ten thousand changes a second for FLOOD=60 seconds'
+	@echo 'make fuzz           looks for inputs that do harm, for SECONDS=60 with each target; FUZZ="image thaw"'
 	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs'
 	@echo 'make install        into DESTDIR= PREFIX=/usr/local; make uninstall takes it out again'
 	@echo 'make deb            Debian packages shimportd and python3-shimport, into build/deb'
@@ -190,6 +192,44 @@ units: $(UNITS)
 $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libshared.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(UNIT_LIBS)
+
+# ---------------------------------------------------------------------------------------------------------
+# The fuzz targets: with libFuzzer's main if FUZZER is set, else with one that tries the inputs it is given. They are
+# built in variants of their own, by fuzz-build and replay-build.
+
+FUZZERS = config image kept packet thaw
+FUZZ_MAIN = $(if $(FUZZER),-fsanitize=fuzzer,$(OBJ)/tests/fuzz/replay.o)
+FUZZ_WRAPS = -Wl,--wrap=geteuid,--wrap=syscalls_connect,--wrap=write
+
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzzers/%)
+
+$(BUILD)/fuzzers/kept $(BUILD)/fuzzers/packet: $(OBJ)/tests/fuzz/fuzz_daemon.o
+$(BUILD)/fuzzers/kept $(BUILD)/fuzzers/packet: ALL_LDFLAGS += $(FUZZ_WRAPS)
+$(BUILD)/fuzzers/%: $(OBJ)/tests/fuzz/fuzz_%.o $(LIBRARIES) $(if $(FUZZER),,$(OBJ)/tests/fuzz/replay.o)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(filter-out %/replay.o,$(filter %.o,$^)) $(FUZZ_MAIN) $(LIBRARIES) $(DAEMON_LIBS)
+
+# In an interpreter: that of the tests, whose objects thaw knows.
+FUZZ_THAW_OBJECTS = $(OBJ)/fuzz-thaw/tests/fuzz/fuzz_thaw.o $(addprefix $(OBJ)/fuzz-thaw/client/,arena.o facts.o \
+        texts.o thaw.o thaw_external.o)
+
+$(OBJ)/fuzz-thaw/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -DPY_SSIZE_T_CLEAN -Ishared -Iclient $$($(TEST_PYTHON)-config --includes | sed s/-I/-isystem/g) \
+	        -c -o $@ $<
+
+$(BUILD)/fuzzers/thaw: $(FUZZ_THAW_OBJECTS) $(if $(FUZZER),,$(OBJ)/tests/fuzz/replay.o)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(FUZZ_THAW_OBJECTS) $(FUZZ_MAIN) $$($(TEST_PYTHON)-config --embed --ldflags)
+
+FUZZ_CFLAGS = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+
+replay-build:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/replay SANITIZE=address,undefined CFLAGS="$(FUZZ_CFLAGS)" fuzzers
+
+fuzz-build:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang FUZZER=1 SANITIZE=fuzzer-no-link,address,undefined \
+	        CFLAGS="$(FUZZ_CFLAGS)" fuzzers
 
 # ---------------------------------------------------------------------------------------------------------
 # The client's side: once for each SOABI, by a make of its own that gets SOABI and PYTHON_INCLUDE
@@ -262,7 +302,7 @@ define install_packages
 endef
 
 deps:
-	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_LINT) $(PACKAGES_MATRIX))
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_LINT) $(PACKAGES_FUZZ) $(PACKAGES_MATRIX))
 
 # ---------------------------------------------------------------------------------------------------------
 # To see, to test, to measure. A recipe that installs packages builds in a make of its own, started afterwards.
@@ -276,7 +316,7 @@ demo:
 
 check:
 	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
-	$(BUILDING) build units
+	$(BUILDING) build units replay-build
 	@$(TEST_PYTHON) tests/run.py --units --integration
 
 check-units: units
@@ -287,6 +327,15 @@ race:
 	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
 	@$(MAKE) --no-print-directory build
 	@$(TEST_PYTHON) tests/race.py --rounds $(ROUNDS) --kills $(KILLS)
+
+# SECONDS of each fuzz target.
+SECONDS ?= 60
+FUZZ ?=
+
+fuzz:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_FUZZ))
+	$(BUILDING) build fuzz-build
+	@$(TEST_PYTHON) tests/fuzz/fuzz.py --seconds $(SECONDS) $(FUZZ)
 
 # Ten thousand changes a second.
 flood:
@@ -372,7 +421,8 @@ deb:
 
 # ---------------------------------------------------------------------------------------------------------
 
-C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch] tests/bench/*.c)
+C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] \
+        tests/bench/*.c)
 
 format:
 	clang-format -i $(C_FILES)
