@@ -26,13 +26,17 @@ int linger_open(int fd) {
         return syscalls_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 }
 
-/* A lease that was granted is given back at once. */
+/* A lease that was granted is given back at once. Who opens the file in between makes the kernel send a SIGIO, which
+ * main() has ignored: a process can, by an O_PATH descriptor of its state. */
 bool linger_has_readers(int fd) {
+        int r;
+
         if (fd < 0)
                 return false;
-        if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
-                return errno == EAGAIN;
-        fcntl(fd, F_SETLEASE, F_UNLCK);
+        r = syscalls_set_lease(fd, F_WRLCK);
+        if (r < 0)
+                return r == -EAGAIN;
+        syscalls_set_lease(fd, F_UNLCK);
         return false;
 }
 

@@ -110,6 +110,7 @@ int main(int argc, char **argv) {
 
         log_open();
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGIO, SIG_IGN); /* see linger_has_readers() */
         status = parse_options(argc, argv, &options);
         if (status < 0) {
                 int r = daemon_run(&options);

@@ -58,6 +58,10 @@ int syscalls_get_seals(int fd) {
         return NEGATED(fcntl(fd, F_GET_SEALS));
 }
 
+int syscalls_set_lease(int fd, int type) {
+        return NEGATED(fcntl(fd, F_SETLEASE, type));
+}
+
 int syscalls_mmap(size_t size, int protection, int flags, int fd, void **ret_address) {
         void *address = mmap(NULL, size, protection, flags, fd, 0);
 

@@ -24,6 +24,7 @@ int syscalls_ftruncate(int fd, uint64_t size);
 ssize_t syscalls_pwrite(int fd, const void *data, size_t size, uint64_t offset);
 int syscalls_add_seals(int fd, int seals);
 int syscalls_get_seals(int fd);
+int syscalls_set_lease(int fd, int type); /* F_WRLCK, F_UNLCK */
 int syscalls_mmap(size_t size, int protection, int flags, int fd, void **ret_address);
 int syscalls_socket(int family, int type);
 int syscalls_accept(int fd, int flags);

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import statistics
 import time
@@ -142,6 +143,32 @@ def test_peer_that_does_not_read_is_dropped_or_waits_alone(served):
             assert all(images_of(peer, described, paths))
         _, resident, shared, *_ = map(int, open(f"/proc/{daemon.pid}/statm").read().split())
         assert (resident - shared) * os.sysconf("SC_PAGE_SIZE") < 16 << 20  # its own: it has the images mapped
+
+
+def test_peer_that_opens_its_state_over_and_over(served):
+    """The daemon takes a lease on a state for a moment, to see whether anybody has it mapped; who opens the file just then
+    breaks it, and the kernel tells the daemon by a signal. An O_PATH descriptor is no reader, and can be opened."""
+    daemon, described, paths = served
+    with daemon.connect() as peer:
+        roots = wire.open_roots(paths[:1])
+        _, received = wire.ask(peer, wire.attach(described, paths[:1]), roots)
+        handle = os.open(f"/proc/self/fd/{received[1]}", os.O_PATH)
+        for fd in [*roots, *received]:
+            os.close(fd)
+        opener = os.fork()
+        if opener == 0:
+            while True:
+                with contextlib.suppress(OSError):
+                    os.close(os.open(f"/proc/self/fd/{handle}", os.O_RDONLY))
+        try:
+            deadline = time.monotonic() + 2
+            while time.monotonic() < deadline:
+                assert wire.ask(peer, wire.request(wire.STATUS))[0]
+        finally:
+            os.kill(opener, signal.SIGKILL)
+            os.waitpid(opener, 0)
+            os.close(handle)
+        assert images_of(peer, described, paths)
 
 
 def test_many_peers_at_once(served):
