@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -150,6 +151,25 @@ void root_outdated(Root *root) {
                                    root_pause(AGAIN_PAUSE_MS, root->outdated++, OUTDATED_DOUBLINGS_MAX));
 }
 
+void root_reconfigure(Root *root) {
+        static const WatchEvent everything = { .directory = "", .name = "", .mask = IN_Q_OVERFLOW };
+        Validate validate = config_validate(store_config(root->store), root_path(root));
+
+        if (validate == root->validate)
+                return;
+        if (root->builder) /* what comes of it is of no more use than the image there is */
+                change_log_add(&root->changes, &everything);
+        else if (root->state == ROOT_BUILDING || root->state == ROOT_REBUILDING)
+                root->validate = validate;
+        if (!root_is_served(root))
+                return;
+        staleness_mark_all(&root->image.state);
+        if (root->state != ROOT_SERVED && !(root->state == ROOT_STALE && root->patient))
+                return;
+        snprintf(root->reason, sizeof(root->reason), "Validate= has been changed");
+        root_enter(root, ROOT_STALE);
+}
+
 static void on_watched(WatchSet *set, const WatchEvent *event) {
         Root *root = list_entry(set, Root, watched);
 
@@ -168,22 +188,6 @@ static void on_watching(WatchSet *set, const WatchEvent *event) {
         if (change_log_is_empty(&root->changes))
                 change_describe(event, root->reason, sizeof(root->reason));
         change_log_add(&root->changes, event);
-}
-
-int root_compare(const void *a, const void *b) {
-        const RootKey *left = &((const Root *)a)->key, *right = &((const Root *)b)->key;
-        int r;
-
-        if (left->ino != right->ino)
-                return left->ino < right->ino ? -1 : 1;
-        if (left->dev != right->dev)
-                return left->dev < right->dev ? -1 : 1;
-        if (left->tag_size != right->tag_size)
-                return left->tag_size < right->tag_size ? -1 : 1;
-        if (left->path_size != right->path_size)
-                return left->path_size < right->path_size ? -1 : 1;
-        r = memcmp(left->tag, right->tag, left->tag_size);
-        return r ? r : memcmp(left->path, right->path, left->path_size);
 }
 
 static char *bytes_dup(const void *bytes, size_t size) {

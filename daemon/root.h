@@ -118,8 +118,6 @@ int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root);
 /* Stops its build and tells its waiters that it was dropped. Return: NULL. */
 Root *root_free(Root *root);
 
-int root_compare(const void *a, const void *b);
-
 /* Name the interpreter to build with. Return: 0 or -ENOMEM. */
 int root_set_executable(Root *root, const void *executable, size_t size, const char *options);
 bool root_executable_is(const Root *root, const void *executable, size_t size);
@@ -134,6 +132,9 @@ int root_build_consume(Root *root, int fd);
 
 /* A process found by stat that something has changed: build again, unless that is due anyway. */
 void root_outdated(Root *root);
+
+/* The configuration has been read again: what was built under another Validate= is stale, and built again. */
+void root_reconfigure(Root *root);
 
 /* Let go of its image, so that there is room for others: it is built again when it is asked for, and the more often
  * that has happened, the later. */

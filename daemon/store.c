@@ -42,6 +42,22 @@ struct Store {
 static void on_due(uv_timer_t *timer);
 static void on_sweep(uv_timer_t *timer);
 
+static int root_compare(const void *a, const void *b) {
+        const RootKey *left = &((const Root *)a)->key, *right = &((const Root *)b)->key;
+        int r;
+
+        if (left->ino != right->ino)
+                return left->ino < right->ino ? -1 : 1;
+        if (left->dev != right->dev)
+                return left->dev < right->dev ? -1 : 1;
+        if (left->tag_size != right->tag_size)
+                return left->tag_size < right->tag_size ? -1 : 1;
+        if (left->path_size != right->path_size)
+                return left->path_size < right->path_size ? -1 : 1;
+        r = memcmp(left->tag, right->tag, left->tag_size);
+        return r ? r : memcmp(left->path, right->path, left->path_size);
+}
+
 int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, const Config *config, const char *client_path,
               Store **ret_store) {
         Store *store = calloc(1, sizeof(*store));
@@ -198,6 +214,9 @@ void store_leave(Store *store) {
 
 void store_reconfigure(Store *store, const char *client_path) {
         store->client_path = client_path;
+        list_for_each(link, &store->roots) {
+                root_reconfigure(list_entry(link, Root, link));
+        }
         store_make_room(store, NULL, 0);
         store_watch_lingering(store);
 }

@@ -198,6 +198,26 @@ def test_validate_by_configuration(make_site, tmp_path):
     assert left_out == ["link.py"]
 
 
+def test_another_validate_is_heeded_from_the_reload_on(make_site):
+    site = make_site("[daemon]\nValidate=never\n")
+    path = site.write("module.py", 0)
+    os.utime(path, (1e9, 1e9))
+    os.utime(site.root, (1e9, 1e9))
+    site.warm()
+    running = site.start()
+    assert running.value() == 0
+    path.write_text("value = 1\n")
+    assert running.value() == 0  # as it was told
+    for mode, validated in (("stat", "Validate=stat is set"), ("auto", "")):
+        os.utime(path, (1e9, 1e9))
+        site.daemon.config.write_text(f"[daemon]\nValidate={mode}\n")
+        site.daemon.ctl("reload", check=True)
+        assert running.value(before="import importlib; importlib.invalidate_caches()") == 1
+        harness.wait_until(lambda: site.settle()["validated"] == validated, "another image")
+        assert site.served("import module") == 1
+    assert running.value() == 1
+
+
 def test_permissions_are_seen_where_only_stat_looks(one_pair):
     """A chmod leaves size, inode and modification time as they were."""
     if not harness.user_may_run(one_pair.interpreter, OTHER):
