@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
-#define SD_JOURNAL_SUPPRESS_LOCATION /* where in our source a line comes from is of no use to an operator */
-
+#include <endian.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
-#include <systemd/sd-journal.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,20 +15,19 @@
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
-#define LOG_LINE_MAX 1024  /* the journal takes far more, a person does not */
-#define LOG_FIELD_MAX 4200 /* a path, and its name */
-#define LOG_FIELDS_MAX 9
+#define LOG_LINE_MAX 1024   /* the journal takes far more, a person does not */
+#define LOG_ENTRY_MAX 16384 /* a line, a reason, and two paths */
 #define LOG_PEER_BURST 20
 #define LOG_PEER_INTERVAL 10 /* seconds */
 
 /* Users whose lines are counted at once. With more, who was heard of the longest ago starts afresh. */
 #define LOG_USERS 64
 
-typedef struct LogFields {
-        struct iovec list[LOG_FIELDS_MAX];
-        size_t n;
-        char text[LOG_FIELDS_MAX][LOG_FIELD_MAX];
-} LogFields;
+/* An entry as the journal takes it: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/ */
+typedef struct LogEntry {
+        size_t size;
+        char bytes[LOG_ENTRY_MAX];
+} LogEntry;
 
 typedef struct LogBudget {
         uid_t uid;
@@ -48,48 +46,82 @@ void log_open(void) {
                          fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-__attribute__((format(printf, 2, 3))) static void fields_add(LogFields *fields, const char *format, ...) {
-        char *text = fields->text[fields->n];
-        va_list arguments;
-        int size;
+/* A field that does not fit is left out. */
+static void entry_add(LogEntry *entry, const char *name, const char *value) {
+        size_t name_size = strlen(name), size = strlen(value);
+        uint64_t told = htole64(size);
+        char *at = entry->bytes + entry->size;
 
-        va_start(arguments, format);
-        size = vsnprintf(text, LOG_FIELD_MAX, format, arguments);
-        va_end(arguments);
-        if (size >= LOG_FIELD_MAX)
-                size = LOG_FIELD_MAX - 1;
-        if (size > 0)
-                fields->list[fields->n++] = (struct iovec){ .iov_base = text, .iov_len = (size_t)size };
+        if (sizeof(entry->bytes) - entry->size < name_size + sizeof(told) + size + 2)
+                return;
+        at = mempcpy(at, name, name_size);
+        if (memchr(value, '\n', size)) {
+                *at++ = '\n';
+                at = mempcpy(at, &told, sizeof(told));
+        } else {
+                *at++ = '=';
+        }
+        at = mempcpy(at, value, size);
+        *at++ = '\n';
+        entry->size = (size_t)(at - entry->bytes);
 }
 
-/* Return: whether the journal has taken it. */
-static bool journal_send(const LogAbout *about, LogLevel level, const char *text) {
-        static LogFields fields;
+static void entry_add_number(LogEntry *entry, const char *name, uint64_t number) {
+        char value[24];
 
-        if (access(JOURNAL_SOCKET, F_OK) < 0) /* libsystemd would drop the entry and say that all is well */
+        snprintf(value, sizeof(value), "%llu", (unsigned long long)number);
+        entry_add(entry, name, value);
+}
+
+/* Not by sd_journal_sendv(3), which waits for a journal that hangs. Return: whether the journal has taken it. */
+static bool journal_send(const LogAbout *about, LogLevel level, const char *text) {
+        static const struct sockaddr_un journal = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET };
+        static LogEntry entry;
+        static int fd = -1;
+        struct iovec iov = { .iov_base = entry.bytes };
+        struct msghdr message = {
+                .msg_name = (void *)&journal,
+                .msg_namelen = sizeof(journal),
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+        };
+
+        if (fd < 0)
+                fd = syscalls_socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
                 return false;
-        fields.n = 0;
-        fields_add(&fields, "MESSAGE=%s", text);
-        fields_add(&fields, "PRIORITY=%d", level);
-        fields_add(&fields, "SYSLOG_IDENTIFIER=shimportd");
+        entry.size = 0;
+        entry_add(&entry, "MESSAGE", text);
+        entry_add_number(&entry, "PRIORITY", level);
+        entry_add(&entry, "SYSLOG_IDENTIFIER", "shimportd");
         if (about->root)
-                fields_add(&fields, "ROOT=%s", about->root);
+                entry_add(&entry, "ROOT", about->root);
         if (about->interpreter)
-                fields_add(&fields, "INTERPRETER=%s", about->interpreter);
+                entry_add(&entry, "INTERPRETER", about->interpreter);
         if (about->image)
-                fields_add(&fields, "IMAGE=%llu", (unsigned long long)about->image);
+                entry_add_number(&entry, "IMAGE", about->image);
         if (about->has_uid)
-                fields_add(&fields, "UID=%u", (unsigned)about->uid);
+                entry_add_number(&entry, "UID", about->uid);
         if (about->pid)
-                fields_add(&fields, "PEER_PID=%d", (int)about->pid);
+                entry_add_number(&entry, "PEER_PID", (uint64_t)about->pid);
         if (about->reason)
-                fields_add(&fields, "REASON=%s", about->reason);
-        return sd_journal_sendv(fields.list, (int)fields.n) == 0;
+                entry_add(&entry, "REASON", about->reason);
+        iov.iov_len = entry.size;
+        return syscalls_sendmsg(fd, &message, MSG_NOSIGNAL) >= 0;
+}
+
+/* To nobody who would have to be waited for. */
+static void stderr_write(const char *bytes, size_t size) {
+        ssize_t written;
+
+        if (syscalls_poll(STDERR_FILENO, POLLOUT, 0) == 0)
+                return;
+        written = write(STDERR_FILENO, bytes, size);
+        (void)written;
 }
 
 static void log_write(const LogAbout *about, LogLevel level, const char *format, va_list arguments) {
         char line[LOG_LINE_MAX + 8], *text = line + strlen("<3>");
-        ssize_t written;
         size_t size;
 
         if (vsnprintf(text, LOG_LINE_MAX, format, arguments) < 0)
@@ -105,10 +137,10 @@ static void log_write(const LogAbout *about, LogLevel level, const char *format,
                 line[0] = '<';
                 line[1] = (char)('0' + level);
                 line[2] = '>';
-                written = write(STDERR_FILENO, line, size + strlen("<3>"));
-        } else
-                written = write(STDERR_FILENO, text, size);
-        (void)written;
+                stderr_write(line, size + strlen("<3>"));
+        } else {
+                stderr_write(text, size);
+        }
 }
 
 void log_line(LogLevel level, const char *format, ...) {

@@ -6,8 +6,8 @@
  * One line for each thing that an operator should know. Where stderr is the journal, each goes there as an entry
  * with fields of its own (ROOT=, IMAGE=, INTERPRETER=, UID=, PEER_PID=, REASON=), so that `journalctl UID=1000` or
  * `ROOT=/srv/app` finds what concerns one; a journal that does not take them gets the line from stderr with its
- * level, as sd-daemon(3) has it. Elsewhere a line is for eyes alone. A log that cannot be written is not an error.
- * What came from a peer or a builder is made printable.
+ * level, as sd-daemon(3) has it. Elsewhere a line is for eyes alone. A log that cannot be written is not an error,
+ * and nobody waits until it can: the line is lost. What came from a peer or a builder is made printable.
  */
 
 #include <stdarg.h>

@@ -21,6 +21,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as older_text
 
 import harness
+import wire
+
+F_SETPIPE_SZ = 1031
 
 
 def documented():
@@ -295,6 +298,46 @@ def test_a_journal_that_takes_nothing_gets_lines_with_levels(tmp_path):
         command = without_journal(harness.SHIMPORTD, "--socket", tmp_path / "socket", "--idle-exit", "1")
         subprocess.run(command, stderr=stderr, env=env, check=True, timeout=60)
     assert re.fullmatch(r"<6>shimportd .* listens at .*\n<6>nobody has come .*\n", log.read_text())
+
+
+HUNG_JOURNAL = """
+import os, socket, subprocess, sys, time
+os.makedirs("/run/systemd/journal")
+journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journal.bind("/run/systemd/journal/socket")
+reader, writer = os.pipe()
+status = os.fstat(writer)
+stream = f"{status.st_dev}:{status.st_ino}"
+subprocess.run(sys.argv[1:], stderr=writer, env={**os.environ, "JOURNAL_STREAM": stream})
+"""
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_log_that_nobody_reads_is_not_waited_for(tmp_path, journal):
+    """Neither the journal nor whoever is at the other end of stderr."""
+    socket_path = tmp_path / "socket"
+    command = [harness.SHIMPORTD, "--socket", socket_path]
+    if journal:
+        command = without_journal("/usr/bin/python3", "-c", HUNG_JOURNAL, *command)
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, F_SETPIPE_SZ, 4096)
+    daemon = subprocess.Popen(command, stderr=writer, env=harness.environment(SHIMPORT_SOCKET=None))
+    ctl = [harness.SHIMPORTCTL, "--socket", socket_path]
+    try:
+        status = harness.wait_until(lambda: harness.run([*ctl, "status", "--json"]).stdout, "the daemon to listen")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+            asking.settimeout(5)
+            asking.connect(str(socket_path))
+            for _ in range(1000):  # each a line, and the queue of a socket is of 512 of them at most
+                wire.ask(asking, wire.request(wire.DROP))
+        harness.run([*ctl, "status"], check=True, timeout=5)
+        os.kill(json.loads(status)["pid"], signal.SIGTERM)
+        daemon.wait(5)
+    finally:
+        daemon.kill()
+        daemon.wait()
+        os.close(reader)
+        os.close(writer)
 
 
 def test_at_rest_the_daemon_makes_no_system_call(make_daemon):
