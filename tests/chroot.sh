@@ -38,12 +38,12 @@ chroot_make() {
 }
 
 # chroot_inside DIRECTORY COMMAND...: in a mount namespace whose root it is, not just the root of some processes, so that
-# paths that are read from /proc are right, and systemd can be booted.
+# paths that are read from /proc are right, and systemd can be booted. umount(8) wants to read /proc itself.
 chroot_inside() {
         local directory=$1
         shift
         # shellcheck disable=SC2016 # for the other shell
         env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
                 unshare --mount --propagation private \
-                sh -c 'mount --rbind "$0" "$0" && cd "$0" && pivot_root . . && umount -l . && exec chroot . "$@"' "$directory" "$@"
+                sh -c 'mount --rbind "$0" "$0" && mount -t proc proc "$0/proc" && cd "$0" && pivot_root . . && umount -l . && exec chroot . "$@"' "$directory" "$@"
 }
