@@ -41,6 +41,7 @@ REAL = ["email", "json", "xml"]  # packages of the standard library, on two bran
 REAL_AT_ONCE = 3  # of their modules that a round imports
 HANG = 30  # seconds
 LATE = 0.1  # seconds after which a change is seen without asking
+QUIET = 50  # modules that nobody changes
 AGAIN_PAUSE = 0.005
 AGAIN_SLACK = 0.5  # seconds beyond one build, to be scheduled
 USER = 65534
@@ -419,6 +420,39 @@ class Tree:
                 self.remove(path)
 
 
+class Load(threading.Thread):
+    """Processes that import what never changes, one after the other or one that runs on, whatever becomes of the daemon."""
+
+    def __init__(self, python, env, mode, root):
+        super().__init__(daemon=True)
+        self.worker = Worker(python, env, mode)
+        names = [f"quiet{n}" for n in range(QUIET)]
+        self.question = {"path": [root], "names": names, "shim": True, "barrier": False}
+        self.mode = mode
+        self.asked = self.served = 0
+        self.failed = None
+        self.stopping = False
+
+    def run(self):
+        try:
+            while not self.stopping:
+                answer = self.worker.ask(self.question)
+                values = [found[0] for found in answer["found"]]
+                assert values == list(range(QUIET)), f"{self.mode}: {answer['found']}"
+                self.asked += 1
+                self.served = answer["counts"][0] + (self.served if self.mode == "fork" else 0)
+                time.sleep(0.005)
+        except BaseException as error:
+            self.failed = error
+
+    def end(self):
+        self.stopping = True
+        self.join()
+        self.worker.close()
+        if self.failed:
+            raise self.failed
+
+
 class Race:
     def __init__(self, python, directory, seed):
         self.python = python
@@ -433,6 +467,7 @@ class Race:
         self.stay_is_warm = False
         self.stale = self.errors = self.stock_stale = 0
         self.stopping = False
+        self.load = []
         self.again = []  # (seconds until a new daemon served, seconds its build took)
         self.counts = [0, 0, 0]
         self.ways = collections.Counter()
@@ -530,7 +565,7 @@ class Race:
     def make_quiet(self, root):
         """A root that nobody changes, to see how soon a new daemon serves it."""
         root.mkdir()
-        for n in range(50):
+        for n in range(QUIET):
             (root / f"quiet{n}.py").write_text(f"value = {n}\n" * 50)
         describe = harness.BUILD / "python" / "shimport" / "describe.py"
         self.described = json.loads(harness.run([self.python, describe], check=True).stdout)
@@ -558,7 +593,8 @@ class Race:
         assert taken - busy < built + AGAIN_SLACK, f"{taken:.3f} s until a new daemon served, for a build of {built:.3f} s"
 
     def run_kills(self, kills):
-        """Rounds go on while the daemon dies and comes back."""
+        """Rounds go on, and other processes import, while the daemon dies and comes back."""
+        self.load = [Load(self.python, self.env, mode, self.quiet) for mode in ("fork", "fork", "stay")]
         done = threading.Event()
         chance = random.Random(self.random.random())
         failed = []
@@ -567,10 +603,11 @@ class Race:
             for _ in range(kills):
                 if self.stopping:
                     return
-                if chance.randrange(3):
-                    time.sleep(chance.random() * 1.2)
-                else:
+                way = chance.randrange(4)
+                if way > 1:
                     self.serve_again()
+                if way < 3:
+                    time.sleep(chance.random())
                 self.daemon.kill()
                 time.sleep(chance.random() * 0.1)
                 self.daemon.start()
@@ -583,9 +620,12 @@ class Race:
             done.set()
 
         thread = threading.Thread(target=killer, daemon=True)
-        thread.start()
+        for starting in (thread, *self.load):
+            starting.start()
         rounds = self.run(0, done.is_set)
         thread.join()
+        for load in self.load:
+            load.end()
         if failed:
             raise failed[0]
         return rounds
@@ -643,6 +683,9 @@ def run(options, python):
     served, fallback, stale = race.counts
     ways = ", ".join(f"{n} {way}" for way, n in sorted(race.ways.items()))
     text = f"{who}: {time.monotonic() - began:.0f} s; {ways}; {served} modules served, {fallback} by stock, {stale} stale bits heeded"
+    if race.load:
+        asked, modules = sum(load.asked for load in race.load), sum(load.served for load in race.load)
+        text += f"; beside them {asked} times {QUIET} imports, {modules} of them served"
     if race.again:
         taken, built = (max(seconds) for seconds in zip(*race.again))
         text += f"; a new daemon served after {taken:.2f} s at most, for a build of {built:.2f} s at most"
