@@ -15,6 +15,7 @@ IMPORTED = [*NAMES, *PACKAGES, *(f"{p}.{m}" for p in PACKAGES for m in ("m0", "m
 VERSIONS = ["1.0", "2.0", "3.0"]  # of what pip installs
 IMPORTED += ["raced", *(f"raced.{harness.wheel_module(version)}" for version in VERSIONS)]
 REAL = ["email", "json", "xml"]  # packages of the standard library, on two branches of the git work tree
+SLOW = 600  # seconds for a program of others, on a machine with much else to do
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
@@ -307,9 +308,9 @@ class Tree:
             return
         if self.random.randrange(4):
             options = ["--no-index", "--no-deps", "--no-cache-dir", "--force-reinstall", "--disable-pip-version-check"]
-            harness.run([*self.pip, "install", *options, "-q", self.random.choice(self.wheels)], check=True)
+            harness.run([*self.pip, "install", *options, "-q", self.random.choice(self.wheels)], check=True, timeout=SLOW)
         else:
-            harness.run([*self.pip, "uninstall", "-y", "-q", "raced"], check=True)
+            harness.run([*self.pip, "uninstall", "-y", "-q", "raced"], check=True, timeout=SLOW)
 
     def change_directory(self):
         """A whole root is another directory, or one above it is."""
