@@ -2,7 +2,7 @@
 """
 make race: change something, then attach or call the barrier, then import; in the same round stock does the same.
 
-    tests/race.py [--rounds N] [--kills N] [--seed N] [--python PYTHON] [--user UID]
+    tests/race.py [--rounds N] [--kills N] [--seed N] [--python PYTHON] [--validate stat] [--user UID]
 
 Every kind of change that an import can notice is made at random to four roots, one of them a git work tree with two
 branches of packages of the standard library, and one the site-packages of a virtual environment that pip installs into.
@@ -105,13 +105,14 @@ class Load(threading.Thread):
 
 
 class Race:
-    def __init__(self, python, directory, seed):
+    def __init__(self, python, directory, seed, validate):
         self.python = python
         self.random = random.Random(seed)
         # So many builders that the standard library's, of which no image is needed here, keep no other waiting.
-        self.daemon = harness.Daemon(directory / "daemon", config="[daemon]\nBuildJobs=8\n").start()
+        self.daemon = harness.Daemon(directory / "daemon", config=f"[daemon]\nBuildJobs=8\nValidate={validate}\n")
+        self.daemon.start()
         self.env = self.daemon.env(SHIMPORT_BUDGET_MS=5000)
-        self.tree = Tree(directory / "tree", self.random, python)
+        self.tree = Tree(directory / "tree", self.random, python, watched=validate == "auto")
         self.make_quiet(directory / "quiet")
         self.fork = Worker(python, self.env, "fork")
         self.stay = None
@@ -294,7 +295,7 @@ def as_user(options, python, directory):
     os.chown(home, USER, USER)
     command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", f"HOME={home}"]
     command += [f"SHIMPORT_BUILD={directory / 'build'}", sys.executable, "-B", directory / "tests" / "race.py"]
-    command += ["--rounds", (options.rounds + 1) // 2, "--kills", (options.kills + 1) // 2]
+    command += ["--rounds", (options.rounds + 1) // 2, "--kills", (options.kills + 1) // 2, "--validate", options.validate]
     return [str(part) for part in [*command, "--seed", options.seed + 1, "--python", python, "--user", USER]]
 
 
@@ -304,6 +305,7 @@ def main():
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--python", default=None, help="the first that the client was built for")
+    parser.add_argument("--validate", choices=["auto", "stat"], default="auto", help="how the daemon learns of changes")
     parser.add_argument("--user", type=int, default=None, help="who runs it")
     options = parser.parse_args()
     python = options.python or harness.interpreters()[0].executable
@@ -324,7 +326,7 @@ def run(options, python):
     who = f"as user {os.geteuid()}"
     print(f"{who}: seed {options.seed}, {python}", flush=True)
     with harness.public_directory() as directory:
-        race = Race(python, directory, options.seed)
+        race = Race(python, directory, options.seed, options.validate)
         signal.signal(signal.SIGTERM, lambda *_: setattr(race, "stopping", True))  # what was done is summed up
         began = time.monotonic()
         try:
