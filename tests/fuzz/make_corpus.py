@@ -10,7 +10,6 @@ the headers have them.
 import marshal
 import os
 import pathlib
-import re
 import shutil
 import struct
 import sys
@@ -21,58 +20,10 @@ sys.path[:0] = [str(HERE.parent), str(BUILD / "python")]
 
 import _shimport_build as build  # noqa: E402
 import wire  # noqa: E402
+from structs import Struct, constant  # noqa: E402
 
 ROOT = "/tmp/shimport-fuzz-XXXXXX"  # of the length that the targets' own has: they put theirs in its place
 NONE = 0xFFFFFFFF
-
-
-
-class Struct:
-    """A structure of fixed size as a header of ours has it, all of its fields by name: those of an ImageTable `x` are
-    x_offset and x_size, those of an ImageString x_offset and x_length."""
-
-    SIMPLE = {"uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "int32_t": "i", "uint64_t": "Q"}
-    PARTS = {"ImageTable": [("offset", "Q"), ("size", "Q")], "ImageString": [("offset", "I"), ("length", "I")]}
-
-    def __init__(self, header, name):
-        text = (HERE.parent.parent / header).read_text()
-        body = re.search(rf"typedef struct {name} {{(.*?)\n}} {name};", text, re.S)[1]
-        body = re.sub(r"/\*.*?\*/", "", body, flags=re.S).replace("_Atomic ", "")
-        self.form, self.names, self.end = "<", [], None
-        for kind, names in re.findall(r"(\w+) ([^;]+);", body):
-            for declared in names.split(","):
-                self.add(kind, *re.fullmatch(r"(\w+)(?:\[(.*)\])?", declared.strip()).groups())
-        self.size = struct.calcsize(self.form)
-
-    def add(self, kind, name, count):
-        if count == "":  # a flexible member: where it begins is what matters
-            return
-        if count or kind == "pthread_mutex_t":
-            self.form += f"{self.number(count) if count else 40}s"
-            self.names.append(name)
-            return
-        for part, letter in self.PARTS.get(kind) or [("", self.SIMPLE[kind])]:
-            self.form += letter
-            self.names.append(f"{name}_{part}" if part else name)
-
-    @staticmethod
-    def number(text):
-        return int(text) if text.isdigit() else {"ROOT_OPTIONS_MAX + 1": constant("daemon/root.h", "ROOT_OPTIONS_MAX") + 1}[text]
-
-    def pack(self, **values):
-        record = dict.fromkeys(self.names, 0)
-        for name, letter in zip(self.names, re.findall(r"\d+s|\w", self.form)):
-            if letter.endswith("s"):
-                record[name] = b""
-        assert values.keys() <= record.keys(), values.keys() - record.keys()
-        return struct.pack(self.form, *(record | values).values())
-
-    def letters(self):
-        return dict(zip(self.names, re.findall(r"\d+s|\w", self.form)))
-
-
-def constant(header, name):
-    return int(re.search(rf"#define {name} (\d+)u?\b", (HERE.parent.parent / header).read_text())[1])
 
 
 HEADER = Struct("shared/image.h", "ImageHeader")
@@ -330,6 +281,8 @@ def packets():
     for name, kind in {"barrier": wire.BARRIER, "status": wire.STATUS, "reload": wire.RELOAD, "drop": wire.DROP}.items():
         yield f"golden-{name}", built + step(PEER, wire.request(kind))
     yield "golden-report", built + step(PEER, wire.request(wire.REPORT, wire.field(1, 5) + wire.field(5, 1)))
+    wanted = wire.field(1, "/root") + wire.field(2, 1) + wire.field(3, 2) + wire.field(4, "package.module") * 3
+    yield "report-of-what-is-wanted", built + step(PEER, wire.request(wire.REPORT, wire.field(6, "tag") + wire.field(7, wanted) * 2))
     yield "two-peers", attach(IN_ROOT, IN_EMPTY) + step(1, wire.attach(described, [ROOT]), IN_ROOT) + closes(CLOSES, 0) + turn
     yield "peer-closes-while-it-waits", step(PEER, warm, IN_ROOT) + turn + closes(CLOSES, 0) + turn + result(IN_IMAGE)
     for beside in range(11):
@@ -376,7 +329,7 @@ def handed():
 
     def note(executable=b"/bin/sh\0", **changes):
         fields = {"version": NOTE_VERSION, "built_ms": 8, "built_at": 7, "last_attach": 6, "attaches": 5} | changes
-        return NOTE.pack(**fields) + executable + b"\0\0\0\0"  # the structure ends with padding
+        return NOTE.pack(**fields) + executable
 
     def make_state(of, generation=7, noted=None, bits=0, **changes):
         header = Packed(of).header
