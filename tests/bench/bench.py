@@ -4,16 +4,18 @@ make bench: stock CPython against shimport, in turn, on this machine.
 
 Both sides run in virtual environments that are equal but for `shimportctl enable`; the one that is measured as
 stock never had shimport. Every figure of a row comes from the same run of at least 15 pairs. Results also go to
-build/bench/results.json.
+build/bench/results.json, which chart.py draws.
 
-Environment: PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (of
-"pass", "stdlib", "freshness", "steady" and the applications; all; "instructions" only if it is named: it takes minutes).
+Environment: PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (of "pass", "stdlib", the
+applications, "empty", "entries", "suite", "real tests", "freshness", "steady"; all, with commas between if there are
+several; "instructions" only if it is named: it takes minutes).
 """
 
 import json
 import os
 import pathlib
 import platform
+import re
 import socket
 import statistics
 import sys
@@ -21,31 +23,29 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import empty  # noqa: E402
 import entries  # noqa: E402
-import floor  # noqa: E402
 import freshness  # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
+import real_tests  # noqa: E402
 import steady_code  # noqa: E402
 import suite  # noqa: E402
+import tables  # noqa: E402
 import wire  # noqa: E402
+from tables import both, ratio  # noqa: E402
+from workloads import APPLICATIONS, OURS, Workloads  # noqa: E402
 
 PAIRS = int(os.environ.get("PAIRS") or 15)
-WORKLOADS = os.environ.get("WORKLOADS", "").split()
+WORKLOADS = [name.strip() for name in os.environ.get("WORKLOADS", "").replace(",", " ").replace("real tests", "real_tests").split()]
 COLD_PAIRS = int(os.environ.get("COLD_PAIRS") or 5)
 DROP_CACHES = "/proc/sys/vm/drop_caches"
 ATTACHES = 2000
 
-APPLICATIONS = {
-    "asyncio": "import asyncio",
-    "pytest": "import pytest",
-    "django": "import django.contrib.admin, django.contrib.auth, django.test",
-    "numpy": "import numpy",
-    "pandas": "import pandas",
-    "sqlalchemy": "import sqlalchemy.orm",
-    "sphinx": "import sphinx.application",
-    "boto3": "import boto3.session",
-}
+
+def chosen(*names):
+    """Those of the names that WORKLOADS chooses."""
+    return [name for name in names if not WORKLOADS or name.replace(" ", "_") in WORKLOADS]
 
 
 class Bench:
@@ -53,52 +53,12 @@ class Bench:
         self.interpreter = interpreter
         self.directory = directory
         self.daemon = harness.Daemon(directory / "daemon").start()
-        self.pair = harness.Pair(interpreter, self.daemon, directory / "plain").warm()
-        self.full = harness.Pair(interpreter, self.daemon, directory / "full", system_site=True).warm()
-        self.env = self.daemon.env()
+        self.sides = Workloads(interpreter, self.daemon, directory)
+        self.pair, self.full, self.env = self.sides.pair, self.sides.full, self.sides.env
         self.results = {"interpreter": interpreter.executable, "version": interpreter.version, "workloads": {}}
 
     def stop(self):
         self.daemon.stop()
-
-    def workloads(self):
-        """{name: statements}, those that this interpreter can run."""
-        script = harness.stdlib_script(self.interpreter)
-        found = {"pass": "pass", "stdlib": script.read_text()}
-        for name, statements in APPLICATIONS.items():
-            if self.full.run_stock("-c", statements).returncode == 0:
-                found[name] = statements
-        return {name: found[name] for name in self.chosen(*found)}
-
-    @staticmethod
-    def chosen(*names):
-        """Those of the names that WORKLOADS chooses."""
-        return [name for name in names if not WORKLOADS or name in WORKLOADS]
-
-    def pair_of(self, name):
-        """Applications are installed in the interpreter's own site-packages; all else needs no more than the stdlib."""
-        return self.full if name in APPLICATIONS else self.pair
-
-    def script(self, name, text):
-        path = self.directory / f"bench-{name}.py"  # no name that can be imported
-        path.write_text(text)
-        return path
-
-    def variants(self, name, text):
-        """{"stock"|"shimport": (command, environment)} that run a script."""
-        path = self.script(name, text)
-        pair = self.pair_of(name)
-        return {"stock": ([pair.stock, path], self.env), "shimport": ([pair.shim, path], self.env)}
-
-    def all_variants(self, name, statements):
-        """The same, and "marshal", from the image without thawing, and "floor", see floor.py."""
-        found = self.variants(name, measure.TIMED.format(statements))
-        found["marshal"] = (found["shimport"][0], dict(self.env, SHIMPORT_THAW="0"))
-        if name != "pass":
-            stock = self.pair_of(name).stock
-            text = floor.prelude(stock, statements, self.env) + measure.TIMED.format(statements)
-            found["floor"] = ([stock, self.script(f"{name}-floor", text)], self.env)
-        return found
 
     def measure(self, name, variants, pairs, before=lambda: None, kind="hot"):
         def progress(done):
@@ -110,28 +70,44 @@ class Bench:
         self.results["workloads"].setdefault(name, {})[kind] = {"pairs": pairs, **summaries}
         return summaries
 
+    def empty(self, pairs):
+        """Beside them the floor, which is here what importlib takes with a finder in memory, in Python."""
+        directory = self.directory / "empty"
+        statements = empty.make(directory)
+        harness.run([self.pair.stock, "-m", "compileall", "-q", directory], check=True)
+        self.daemon.warm(self.pair.shim, paths=[directory])
+        variants = self.sides.variants("empty", measure.TIMED.format(statements), OURS, PYTHONPATH=directory)
+        variants["floor"] = self.sides.floor("empty", statements, PYTHONPATH=directory)
+        return self.measure("empty", variants, pairs)
+
     def entries(self, pairs):
         """A long sys.path, all of it served."""
         path, statements = entries.make(self.directory / "entries")
-        script = self.script("entries", measure.TIMED.format(statements))
-        env = dict(self.env, PYTHONPATH=path)
-        variants = {"stock": ([self.pair.stock, script], env), "shimport": ([self.pair.shim, script], env)}
         harness.run([self.pair.stock, "-m", "compileall", "-q", self.directory / "entries"], check=True)
         self.daemon.warm(self.pair.shim, paths=path.split(os.pathsep))
-        return self.measure("entries", variants, pairs)
+        return self.measure("entries", self.sides.variants("entries", measure.TIMED.format(statements), PYTHONPATH=path), pairs)
 
     def suite(self, pairs):
         """pytest, from its start to its end; none where it is not installed."""
         if self.full.run_stock("-c", "import pytest").returncode != 0:
             return None
         text = measure.TIMED.format(suite.make(self.directory))
-        script = self.script("suite", text)
-        variants = {"stock": ([self.full.stock, script], self.env), "shimport": ([self.full.shim, script], self.env)}
-        return self.measure("suite", variants, pairs)
+        return self.measure("suite", self.sides.variants("suite", text, pair=self.full), pairs)
+
+    def real_tests(self, pairs):
+        """(summaries, what the tests gave), or None where they cannot be run. Both sides must give the same."""
+        stock = real_tests.outcome(self.full.stock, self.env, self.directory)
+        if stock is None:
+            return None
+        for variant, changes in OURS.items():
+            ours = real_tests.outcome(self.full.shim, self.env | changes, self.directory)
+            assert ours == stock, f"{real_tests.PACKAGE}: other results with {variant}"
+        variants = self.sides.variants("real-tests", measure.TIMED.format(real_tests.STATEMENTS), OURS, pair=self.full)
+        return self.measure("real tests", variants, pairs), stock[1]
 
     def private_memory(self, name, statements):
         """KiB of a process after a script, the least of three."""
-        variants = self.variants(f"{name}-memory", measure.MEMORY.format(statements))
+        variants = self.sides.variants(f"{name}-memory", measure.MEMORY.format(statements))
         found = {side: min(measure.private_memory(*command) for _ in range(3)) for side, command in variants.items()}
         self.results["workloads"].setdefault(name, {})["private_kib"] = found
         return found
@@ -150,7 +126,7 @@ class Bench:
         found = {}
         for piece in steady_code.PIECES:
             text = f"import os, steady_code\nos.write(3, str(steady_code.run({piece.__name__!r})).encode())"
-            found[piece.__name__] = self.measure(piece.__name__, self.variants(piece.__name__, text), pairs, kind="steady")
+            found[piece.__name__] = self.measure(piece.__name__, self.sides.variants(piece.__name__, text), pairs, kind="steady")
         return found
 
     def steady_instructions(self):
@@ -161,7 +137,7 @@ class Bench:
             text = f"import steady_code\nsteady_code.run({piece.__name__!r}, times={{}})"
             counts = [
                 {variant: measure.instructions(*command) for variant, command in
-                 self.variants(f"{piece.__name__}-{times}", text.format(times)).items()}
+                 self.sides.variants(f"{piece.__name__}-{times}", text.format(times)).items()}
                 for times in (1, 4)
             ]
             found[piece.__name__] = {variant: counts[1][variant] - counts[0][variant] for variant in counts[0]}
@@ -186,7 +162,7 @@ class Bench:
         return {"minimum": min(taken), "median": quantiles[49], "p99": quantiles[98], "roots": len(paths)}
 
     def system_calls(self, name, statements):
-        variants = self.variants(f"{name}-traced", statements)
+        variants = self.sides.variants(f"{name}-traced", statements)
         counts = {variant: measure.system_calls(*command) for variant, command in variants.items()}
         self.results["workloads"].setdefault(name, {})["system_calls"] = counts
         return counts
@@ -199,75 +175,29 @@ def say(text):
         sys.stderr.flush()
 
 
-def times_table(found):
-    rows = []
-    for name, summaries in found.items():
-        for field, label in (("cpu", "user+sys"), ("wall", "wall"), ("inner", "imports alone")):
-            stock, ours = summaries["stock"][field], summaries["shimport"][field]
-            if name == "pass" and field == "inner":
-                continue
-            row = [f"{name}: {label}"]
-            for what in ("minimum", "median"):
-                row += [f"{stock[what]:.1f}", f"{ours[what]:.1f}", f"{ours[what] / stock[what]:.2f}"]
-            rows.append(row)
-    head = ["ms", "stock min", "shimport", "ratio", "stock med", "shimport", "ratio"]
-    return measure.table(head, rows)
-
-
-def ratio(summaries, field, what, of="stock", variant="shimport"):
-    return summaries[variant][field][what] / summaries[of][field][what]
-
-
-def ratios_table(found):
-    """What each way of importing takes, in parts of stock's time; and of the floor's, for the imports alone."""
-    rows = []
-    for name, summaries in found.items():
-        for field, label in (("cpu", "user+sys"), ("inner", "imports alone")):
-            if name == "pass" and field == "inner":
-                continue
-            row = [f"{name}: {label}"]
-            for variant in ("marshal", "shimport", "floor"):
-                # The floor's process also makes its code objects, before it is measured.
-                if variant not in summaries or (variant == "floor" and field == "cpu"):
-                    row.append("")
-                    continue
-                row.append(" ".join(f"{ratio(summaries, field, what, variant=variant):.2f}" if what == "median" else
-                                    f"({ratio(summaries, field, what, variant=variant):.2f})"
-                                    for what in ("median", "minimum")))
-            over = ""
-            if "floor" in summaries and field == "inner":
-                over = " ".join((f"{ratio(summaries, field, 'median', of='floor'):.2f}",
-                                 f"({ratio(summaries, field, 'minimum', of='floor'):.2f})"))
-            rows.append([*row, over])
-    return measure.table(["parts of stock", "marshal", "shimport", "floor", "shimport/floor"], rows)
-
-
-def calls_table(counts):
-    names = sorted(set().union(*counts.values()), key=lambda name: -counts["stock"][name])
-    rows = [
-        [name, counts["stock"][name], counts["shimport"][name]]
-        for name in names
-        if max(counts["stock"][name], counts["shimport"][name]) > 10
-    ]
-    rows.append(["all", sum(counts["stock"].values()), sum(counts["shimport"].values())])
-    return measure.table(["system call", "stock", "shimport"], rows)
-
-
 def drop_caches():
     os.sync()
     with open(DROP_CACHES, "w") as file:
         file.write("3")
 
 
-def report_imports(bench, workloads):
-    found = {name: bench.measure(name, bench.all_variants(name, text), PAIRS) for name, text in workloads.items()}
-    print(f"\nHot page cache, {PAIRS} rounds in turn:\n\n{times_table(found)}")
-    print(f"\nAs parts of stock, by the medians (minima), with the floor of pure execution:\n\n{ratios_table(found)}")
-    applications = [ratio(found[name], "cpu", "median") for name in APPLICATIONS if name in found]
-    if applications:
-        mean = statistics.geometric_mean(applications)
-        print(f"\nApplications, whole process, user+sys: geometric mean {mean:.2f}, at most {max(applications):.2f}")
-    missing = [name for name in APPLICATIONS if name not in workloads]
+def report_imports(bench, statements):
+    sides = bench.sides
+    found = {name: bench.measure(name, sides.all_variants(name, text), PAIRS) for name, text in statements.items()}
+    print(f"\nHot page cache, {PAIRS} rounds in turn:\n\n{tables.times(found)}")
+    print(f"\nAs parts of stock, by the medians (minima), with the floor of pure execution:\n\n{tables.ratios(found)}")
+    means = bench.results["applications"] = {}
+    for variant in OURS:
+        parts = [ratio(found[name], "cpu", "median", variant=variant) for name in APPLICATIONS if name in found]
+        if parts:
+            means[variant] = statistics.geometric_mean(parts)
+            print(
+                f"\nApplications, {variant}, whole process, user+sys: geometric mean {means[variant]:.2f},"
+                f" at most {max(parts):.2f}",
+                end="",
+            )
+    print()
+    missing = [name for name in APPLICATIONS if name not in statements]
     if missing:
         print(f"\nNot measured, not installed or not chosen: {', '.join(missing)}")
     if "pass" in found:
@@ -283,12 +213,20 @@ def report_attach(bench):
     )
 
 
+def report_empty(bench):
+    found = bench.empty(PAIRS)
+    print(
+        f"{empty.MODULES} empty modules, imports alone, medians (minima), ms: "
+        + ", ".join(f"{variant} {times['inner']['median']:.1f} ({times['inner']['minimum']:.1f})" for variant, times in found.items())
+        + "; floor is stock with a finder in memory, in Python"
+    )
+
+
 def report_entries(bench):
     long = bench.entries(PAIRS)
     print(
-        f"sys.path of {entries.ENTRIES} entries with as many packages of three modules: imports"
-        f" {ratio(long, 'inner', 'median'):.2f} of stock ({ratio(long, 'inner', 'minimum'):.2f} by the minima),"
-        f" whole process, user+sys, {ratio(long, 'cpu', 'median'):.2f} ({ratio(long, 'cpu', 'minimum'):.2f})"
+        f"sys.path of {entries.ENTRIES} entries with as many packages of three modules: imports {both(long, 'inner')} of"
+        f" stock by the medians (minima), whole process, user+sys, {both(long, 'cpu')}"
     )
 
 
@@ -297,8 +235,21 @@ def report_suite(bench):
     if tests:
         print(
             f"pytest of {suite.FILES * suite.TESTS} tests in {suite.FILES} files, whole process, user+sys:"
-            f" {ratio(tests, 'cpu', 'median'):.2f} of stock ({ratio(tests, 'cpu', 'minimum'):.2f} by the minima)"
+            f" {both(tests, 'cpu')} of stock"
         )
+
+
+def report_real_tests(bench):
+    tests = bench.real_tests(PAIRS)
+    if tests is None:
+        print(f"pytest of {real_tests.PACKAGE}: its tests cannot be run here")
+        return
+    found, outcome = tests
+    print(
+        f"pytest of {real_tests.PACKAGE}, {outcome}, the same on both sides; whole process, user+sys, stock"
+        f" {found['stock']['cpu']['median']:.0f} ms, of that "
+        + ", ".join(f"{variant} {both(found, 'cpu', variant=variant)}" for variant in OURS)
+    )
 
 
 def report_freshness(bench):
@@ -337,55 +288,67 @@ def report_resources(bench, script):
         rows.append([name, memory["stock"], memory["shimport"], f"{memory['shimport'] / memory['stock']:.2f}"])
     print(f"\nPrivate memory after the imports:\n\n{measure.table(['KiB', 'stock', 'shimport', 'ratio'], rows)}")
     counts = bench.system_calls("stdlib", script)
-    print(f"\nSystem calls of the stdlib script, those made more than 10 times:\n\n{calls_table(counts)}")
+    print(f"\nSystem calls of the stdlib script, those made more than 10 times:\n\n{tables.calls(counts)}")
     if os.access(DROP_CACHES, os.W_OK):
-        timed = bench.variants("stdlib", measure.TIMED.format(script))
+        timed = bench.sides.variants("stdlib", measure.TIMED.format(script))
         cold = bench.measure("stdlib", timed, COLD_PAIRS, drop_caches, "cold")
-        print(f"\nCold page cache, {COLD_PAIRS} pairs in turn:\n\n{times_table({'stdlib': cold})}")
+        print(f"\nCold page cache, {COLD_PAIRS} pairs in turn:\n\n{tables.times({'stdlib': cold})}")
     else:
         print(f"\nCold page cache: not measured, {DROP_CACHES} may not be written")
 
 
 # What WORKLOADS chooses, beside what is imported.
 SECTIONS = {
+    "empty": report_empty,
     "entries": report_entries,
     "suite": report_suite,
+    "real tests": report_real_tests,
     "freshness": report_freshness,
     "steady": report_steady,
 }
 
 
 def report(bench):
-    workloads = bench.workloads()
-    report_imports(bench, workloads)
+    everything = bench.sides.statements()
+    statements = {name: everything[name] for name in chosen(*everything)}
+    report_imports(bench, statements)
     report_attach(bench)
-    for name in bench.chosen(*SECTIONS):
+    for name in chosen(*SECTIONS):
         SECTIONS[name](bench)
     if "instructions" in WORKLOADS:
         report_instructions(bench)
-    if "stdlib" in workloads:
-        report_resources(bench, workloads["stdlib"])
+    if "stdlib" in statements:
+        report_resources(bench, statements["stdlib"])
+
+
+def described():
+    """What the chart says of a measurement: when, with what, on what."""
+    cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).partition(":")[2].strip()
+    version = re.search(r'SHIMPORT_VERSION "(.*)"', (harness.ROOT / "daemon" / "version.h").read_text())[1]
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "shimport": version,
+        "machine": f"{cpu}, {os.cpu_count()} processors, Linux {platform.release()}",
+    }
 
 
 def main():
     found = harness.interpreters()
     if not os.environ.get("PYTHONS"):
         found = found[:1]
-    cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).partition(":")[2].strip()
-    machine = f"{cpu}, {os.cpu_count()} processors, Linux {platform.release()}"
-    results = []
+    results = described() | {"interpreters": []}
     with harness.public_directory() as directory:
         for interpreter in found:
-            print(f"\n{interpreter.executable}, CPython {interpreter}, {machine}")
+            print(f"\n{interpreter.executable}, CPython {interpreter}, {results['machine']}")
             bench = Bench(interpreter, directory / str(interpreter))
             try:
                 report(bench)
             finally:
                 bench.stop()
-            results.append(bench.results)
+            results["interpreters"].append(bench.results)
     path = harness.BUILD / "bench" / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "interpreters": results}, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n")
     print(f"\nAlso in {os.path.relpath(path)}")
 
 
