@@ -122,7 +122,7 @@ UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
 .SUFFIXES:
 .SECONDARY:
 .PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix \
-        conformance conformance-matrix race flood fuzz fuzzers fuzz-build replay-build bench client-sources deb install uninstall format lint clean
+        conformance conformance-matrix race flood fuzz fuzzers fuzz-build replay-build bench bench-scale chart client-sources deb install uninstall format lint clean
 
 all: build
 
@@ -137,7 +137,9 @@ help:
 	@echo 'make race           changes files and imports them, ROUNDS=20000 times, or until KILLS=500 daemons are dead'
 	@echo 'make flood          makes ten thousand changes a second for FLOOD=60 seconds'
 	@echo 'make fuzz           looks for inputs that do harm, for SECONDS=60 with each target; FUZZ="image thaw"'
-	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs'
+	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs; draws build/bench/chart.svg'
+	@echo 'make chart          draws chart.svg, for the README, of what was measured last'
+	@echo 'make bench-scale    measures a site of SITE_MODULES=50000 modules, and SITE_VENVS=50 virtual environments'
 	@echo 'make install        into DESTDIR= PREFIX=/usr/local; make uninstall takes it out again'
 	@echo 'make deb            Debian packages shimportd and python3-shimport, into build/deb'
 	@echo 'make deps           installs the Debian packages that any of this needs'
@@ -364,6 +366,21 @@ bench:
 	$(call install_packages,$(PACKAGES_BUILD) python3-pytest $(PACKAGES_PROGRAMS))
 	$(BUILDING) build $(BUILD)/bench/staleness_cost
 	@$(TEST_PYTHON) tests/bench/bench.py
+	@$(TEST_PYTHON) tests/bench/chart.py $(BUILD)/bench/results.json $(BUILD)/bench/chart.svg
+
+# The README's chart, of what `make bench` measured last.
+chart:
+	@$(TEST_PYTHON) tests/bench/chart.py $(BUILD)/bench/results.json chart.svg
+
+# A site of SITE_MODULES modules and a machine of SITE_VENVS virtual environments, generated.
+SITE_MODULES ?= 50000
+SITE_VENVS ?= 50
+export SITE_MODULES SITE_VENVS
+
+bench-scale:
+	$(call install_packages,$(PACKAGES_BUILD))
+	$(BUILDING) build
+	@$(TEST_PYTHON) tests/bench/scale.py
 
 # ---------------------------------------------------------------------------------------------------------
 
