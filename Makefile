@@ -86,7 +86,8 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/staleness.c $(addp
         texts.c \
         thaw.c \
         thaw_external.c \
-        validate.c)
+        validate.c \
+        wanted.c)
 CLIENT_PROTO = shimport
 BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c facts.c freeze.c freeze_external.c freeze_sets.c \
         freeze_stays.c freeze_texts.c freezer.c previous.c tag.c words.c writer.c) $(EXTENSION_SHARED) shared/image_writer.c \

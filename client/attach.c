@@ -301,18 +301,23 @@ void attach_report(const char *socket_path, const AttachReport *report) {
         Shimport__Report body = SHIMPORT__REPORT__INIT;
         Shimport__Request message = SHIMPORT__REQUEST__INIT;
         _cleanup_close_ int socket = -1;
+        _cleanup_free_ uint8_t *data = NULL;
         Endpoint endpoint;
-        uint8_t data[128];
 
         body.served = report->served;
         body.fallback = report->fallback;
         body.stale = report->stale;
         body.outdated = report->outdated;
+        if (report->wanted) {
+                body.n_wanted = wanted_report(report->wanted, &body.wanted);
+                body.tag = (ProtobufCBinaryData){ report->tag_length, (uint8_t *)report->tag };
+        }
         message.protocol = SHIMPORT_PROTOCOL;
         message.body_case = SHIMPORT__REQUEST__BODY_REPORT;
         message.report = &body;
-        if (shimport__request__get_packed_size(&message) > sizeof(data) ||
-            endpoint_from_path(socket_path, &endpoint) < 0 || endpoint_connect(&endpoint, &socket) < 0)
-                return;
-        (void)packet_send(socket, data, shimport__request__pack(&message, data), NULL, 0);
+        data = malloc(shimport__request__get_packed_size(&message));
+        if (data && endpoint_from_path(socket_path, &endpoint) >= 0 &&
+            endpoint_connect(&endpoint, &socket) >= 0)
+                (void)packet_send(socket, data, shimport__request__pack(&message, data), NULL, 0);
+        wanted_report_free(body.wanted, body.n_wanted);
 }

@@ -20,6 +20,7 @@
 #include "image.h"
 #include "packet.h"
 #include "staleness.h"
+#include "wanted.h"
 
 /* How long a process waits for the daemon, in all; $SHIMPORT_BUDGET_MS overrides it. */
 #define ATTACH_BUDGET_MS 50
@@ -87,6 +88,9 @@ int attach_barrier(const char *socket_path, unsigned budget_ms);
 typedef struct AttachReport {
         uint64_t served, fallback, stale;
         uint64_t outdated; /* generation of an image, or 0 */
+        const char *tag;   /* of the interpreter, with `wanted` */
+        size_t tag_length;
+        const Wanted *wanted; /* or NULL */
 } AttachReport;
 
 /* Tell the daemon how it went: one packet, no waiting, no answer, no matter if it is lost. */

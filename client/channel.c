@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -97,16 +98,18 @@ static int channel_recv(Channel *self, Packet *packet, Shimport__ToBuilder **ret
         return 0;
 }
 
-PyDoc_STRVAR(
-        job_doc,
-        "job()\n--\n\n"
-        "Wait for the job: (path as bytes, descriptor of the root, generation, shared, max_entries, one of\n"
-        "VALIDATE_*, and the descriptors of the image to replace and of its state, or -1).");
+PyDoc_STRVAR(job_doc, "job()\n--\n\n"
+                      "Wait for the job, as a dict: path (bytes), generation, shared, max_entries, validate "
+                      "(one of VALIDATE_*),\n"
+                      "preload (bytes), preload_max, supplement; and the descriptors root, image (to "
+                      "replace) and state, or -1,\n"
+                      "and wanted, or -1.");
 
 static PyObject *channel_job(PyObject *self, PyObject *args) {
         Shimport__ToBuilder *message = NULL;
         PyObject *job = NULL;
         Packet *packet = malloc(sizeof(*packet));
+        bool has_image;
 
         (void)args;
         if (!packet)
@@ -114,17 +117,22 @@ static PyObject *channel_job(PyObject *self, PyObject *args) {
         packet->n_fds = 0;
         if (channel_recv((Channel *)self, packet, &message) < 0)
                 goto finish;
-        if (message->body_case != SHIMPORT__TO_BUILDER__BODY_JOB ||
-            (packet->n_fds != 1 && packet->n_fds != 3)) {
+        if (message->body_case != SHIMPORT__TO_BUILDER__BODY_JOB || packet->n_fds < 1 || packet->n_fds > 4) {
                 PyErr_SetString(PyExc_ValueError, "not a job with its root");
                 goto finish;
         }
-        if (packet->n_fds == 1)
-                packet->fds[1] = packet->fds[2] = -1;
-        job = Py_BuildValue("y#iKOIIii", message->job->path.data, (Py_ssize_t)message->job->path.len,
-                            packet->fds[0], (unsigned long long)message->job->generation,
-                            message->job->shared ? Py_True : Py_False, message->job->max_entries,
-                            (unsigned)message->job->validate, packet->fds[1], packet->fds[2]);
+        has_image = packet->n_fds >= 3;
+        job = Py_BuildValue("{s:y#,s:K,s:O,s:I,s:I,s:y#,s:I,s:O,s:i,s:i,s:i,s:i}", "path",
+                            message->job->path.data, (Py_ssize_t)message->job->path.len, "generation",
+                            (unsigned long long)message->job->generation, "shared",
+                            message->job->shared ? Py_True : Py_False, "max_entries",
+                            message->job->max_entries, "validate", (unsigned)message->job->validate,
+                            "preload", message->job->preload.len ? (char *)message->job->preload.data : "",
+                            (Py_ssize_t)message->job->preload.len, "preload_max", message->job->preload_max,
+                            "supplement", message->job->supplement ? Py_True : Py_False, "root",
+                            packet->fds[0], "image", has_image ? packet->fds[1] : -1, "state",
+                            has_image ? packet->fds[2] : -1, "wanted",
+                            packet->n_fds % 2 == 0 ? packet->fds[packet->n_fds - 1] : -1);
         if (job)
                 packet->n_fds = 0; /* the caller's now */
 finish:
@@ -208,21 +216,23 @@ static PyObject *channel_progress(PyObject *self, PyObject *args) {
         return channel_send((Channel *)self, &message, NULL, 0) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(finish_doc, "finish(tag, error, image, directories, entries, modules, declined, again)\n--\n\n"
-                         "Hand back the sealed image, a descriptor, or -1 and an error.");
+PyDoc_STRVAR(finish_doc,
+             "finish(tag, error, image, directories, entries, modules, declined, again, learns)\n--\n\n"
+             "Hand back the sealed image, a descriptor, or -1 and an error.");
 
 static PyObject *channel_finish(PyObject *self, PyObject *args) {
         Shimport__FromBuilder message = SHIMPORT__FROM_BUILDER__INIT;
         Shimport__BuildResult result = SHIMPORT__BUILD_RESULT__INIT;
         char *tag, *error;
         Py_ssize_t tag_length, error_length;
-        int image, again;
+        int image, again, learns;
 
-        if (!PyArg_ParseTuple(args, "s#s#iIIIIp:finish", &tag, &tag_length, &error, &error_length, &image,
-                              &result.directories, &result.entries, &result.modules, &result.declined,
-                              &again))
+        if (!PyArg_ParseTuple(args, "s#s#iIIIIpp:finish", &tag, &tag_length, &error, &error_length, &image,
+                              &result.directories, &result.entries, &result.modules, &result.declined, &again,
+                              &learns))
                 return NULL;
         result.again = again;
+        result.learns = learns;
         result.tag = (ProtobufCBinaryData){ (size_t)tag_length, (uint8_t *)tag };
         result.error = (ProtobufCBinaryData){ (size_t)error_length, (uint8_t *)error };
         message.body_case = SHIMPORT__FROM_BUILDER__BODY_RESULT;

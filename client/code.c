@@ -6,6 +6,7 @@
 #include <marshal.h>
 #include <stdlib.h>
 
+#include "root.h"
 #include "thaw.h"
 
 struct RootCode {
@@ -103,6 +104,10 @@ PyObject *code_load(ModuleState *state, Mapping *mapping, uint32_t number, PyObj
 
         if (!entry)
                 return NULL;
+        if (!entry->code_size && !entry->frozen_size) {
+                root_wanted(state, mapping, entry);
+                return NULL;
+        }
         code = code_thaw(state, mapping, number, entry, path);
         if (!code && !PyErr_Occurred())
                 code = code_unmarshal(state, &mapping->image, entry, path);

@@ -401,7 +401,8 @@ static void module_free(void *module) {
         };
 
         if (state->socket[0] && !state->deaf && state->pid == getpid())
-                attach_report(state->socket, &report);
+                root_report(state, report);
+        wanted_clear(&state->wanted);
         module_clear(module);
         root_free_all(state);
         names_forget(&state->names);

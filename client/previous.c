@@ -90,6 +90,14 @@ static void previous_dealloc(PyObject *object) {
         Py_DECREF(type);
 }
 
+const Image *previous_image(PyObject *object) {
+        if (Py_TYPE(object)->tp_dealloc != previous_dealloc) {
+                PyErr_SetString(PyExc_TypeError, "not a Previous");
+                return NULL;
+        }
+        return &((Previous *)object)->image;
+}
+
 static PyObject *view(const void *bytes, size_t size) {
         return PyMemoryView_FromMemory((char *)(bytes ? bytes : ""), bytes ? (Py_ssize_t)size : 0,
                                        PyBUF_READ);
@@ -154,11 +162,99 @@ static PyObject *previous_take(PyObject *object, PyObject *args) {
                              entry->flags & IMAGE_ENTRY_UNCACHED ? Py_True : Py_False);
 }
 
+PyDoc_STRVAR(number_doc,
+             "number(path, name)\n--\n\n"
+             "The number of what a name is in the directory at a path, if that is a source; or None.");
+
+static PyObject *previous_number(PyObject *object, PyObject *args) {
+        const Image *image = &((Previous *)object)->image;
+        const char *path, *name;
+        Py_ssize_t path_length, length;
+        const ImageEntry *entry;
+        uint32_t number;
+
+        if (!PyArg_ParseTuple(args, "s#s#:number", &path, &path_length, &name, &length))
+                return NULL;
+        number = image_walk(image, path, (size_t)path_length);
+        if (number != IMAGE_NONE)
+                number = image_find(image, number, name, (size_t)length);
+        entry = number == IMAGE_NONE ? NULL : image_entry(image, number);
+        return entry && entry->kind == IMAGE_KIND_SOURCE ? PyLong_FromUnsignedLong(number)
+                                                         : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(coded_doc,
+             "coded()\n--\n\nAll that there is code of: a list of (number, name below the root, with dots).");
+
+static PyObject *previous_coded(PyObject *object, PyObject *args) {
+        const Image *image = &((Previous *)object)->image;
+        PyObject *list = PyList_New(0);
+
+        (void)args;
+        for (uint32_t i = 0; list && i < image->header->entry_count; i++) {
+                const ImageEntry *entry = image_entry(image, i);
+                const ImageDirectory *directory =
+                        entry->code_size ? image_directory(image, entry->directory) : NULL;
+                const char *path = directory ? image_string(image, directory->path, NULL) : NULL;
+                const char *name = path ? image_string(image, entry->name, NULL) : NULL;
+                PyObject *joined, *dotted, *item;
+
+                if (!name || entry->kind != IMAGE_KIND_SOURCE)
+                        continue;
+                joined = PyUnicode_FromFormat("%s%s%s", path, *path ? "/" : "", name);
+                dotted = joined ? PyObject_CallMethod(joined, "replace", "ss", "/", ".") : NULL;
+                item = dotted ? Py_BuildValue("IO", (unsigned)i, dotted) : NULL;
+                if (!item || PyList_Append(list, item) < 0)
+                        Py_CLEAR(list);
+                Py_XDECREF(item);
+                Py_XDECREF(dotted);
+                Py_XDECREF(joined);
+        }
+        return list;
+}
+
+PyDoc_STRVAR(entry_doc,
+             "entry(number)\n--\n\n"
+             "(path of the directory, file and cached below it, (size, mtime, inode), code, frozen, reason,\n"
+             "uncached), code and frozen as views that are valid for as long as this object.");
+
+static PyObject *previous_entry(PyObject *object, PyObject *args) {
+        const Image *image = &((Previous *)object)->image;
+        const char *path, *file, *cached, *reason;
+        const ImageDirectory *directory;
+        const uint8_t *code, *frozen;
+        size_t code_size = 0, frozen_size = 0;
+        const ImageEntry *entry;
+        unsigned number;
+
+        if (!PyArg_ParseTuple(args, "I:entry", &number))
+                return NULL;
+        entry = image_entry(image, number);
+        directory = entry ? image_directory(image, entry->directory) : NULL;
+        path = directory ? image_string(image, directory->path, NULL) : NULL;
+        file = path ? image_string(image, entry->file, NULL) : NULL;
+        cached = file ? image_string(image, entry->cached, NULL) : NULL;
+        reason = cached ? image_string(image, entry->reason, NULL) : NULL;
+        if (!reason) {
+                PyErr_SetString(PyExc_ValueError, "the image lies about its records");
+                return NULL;
+        }
+        code = image_code(image, entry, &code_size);
+        frozen = image_frozen(image, entry, &frozen_size);
+        return Py_BuildValue("sss(KKK)NNsO", path, file, cached, (unsigned long long)entry->file_size,
+                             (unsigned long long)entry->file_mtime, (unsigned long long)entry->file_ino,
+                             view(code, code_size), view(frozen, frozen_size), reason,
+                             entry->flags & IMAGE_ENTRY_UNCACHED ? Py_True : Py_False);
+}
+
 PyObject *previous_type_new(PyObject *module) {
         static PyMethodDef methods[] = {
                 { "texts", previous_texts, METH_NOARGS, texts_doc },
                 { "directory", previous_directory, METH_VARARGS, directory_doc },
                 { "take", previous_take, METH_VARARGS, take_doc },
+                { "number", previous_number, METH_VARARGS, number_doc },
+                { "coded", previous_coded, METH_NOARGS, coded_doc },
+                { "entry", previous_entry, METH_VARARGS, entry_doc },
                 { 0 },
         };
         static PyType_Slot slots[] = {

@@ -12,6 +12,11 @@
 
 #include <Python.h>
 
+#include "image.h"
+
+/* The image of a Previous, borrowed. Return: NULL with TypeError if it is none. */
+const Image *previous_image(PyObject *object);
+
 /* Return: the type `Previous`, or NULL with an exception. */
 PyObject *previous_type_new(PyObject *module);
 

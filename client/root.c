@@ -342,6 +342,26 @@ void root_outdated(ModuleState *state, Mapping *mapping) {
         attach_report(state->socket, &report);
 }
 
+void root_report(ModuleState *state, AttachReport report) {
+        Py_ssize_t length = 0;
+
+        report.tag = PyUnicode_AsUTF8AndSize(state->tag, &length);
+        report.tag_length = (size_t)length;
+        if (report.tag && state->wanted.roots)
+                report.wanted = &state->wanted;
+        else
+                PyErr_Clear();
+        attach_report(state->socket, &report);
+        wanted_clear(&state->wanted);
+}
+
+void root_wanted(ModuleState *state, Mapping *mapping, const ImageEntry *entry) {
+        if (wanted_note(&state->wanted, &mapping->image, entry) != WANTED_E_FULL || state->deaf)
+                return;
+        root_report(state, (AttachReport){ 0 });
+        (void)wanted_note(&state->wanted, &mapping->image, entry);
+}
+
 /* The daemon that gave the image has ended. The next one may be about to start, and hold us up for all of the budget: it
  * is asked now and then only, and that it is late is no reason never to ask it again. Return: as roots_ask(). */
 static int root_recover(ModuleState *state, Root *root) {

@@ -65,6 +65,12 @@ void root_doubt(ModuleState *state);
 /* Something that is validated by stat has changed: nobody but us could tell the daemon. */
 void root_outdated(ModuleState *state, Mapping *mapping);
 
+/* A module was imported whose code its image does not hold: the daemon is told, some time. */
+void root_wanted(ModuleState *state, Mapping *mapping, const ImageEntry *entry);
+
+/* Tell the daemon how it went, and what was wanted. */
+void root_report(ModuleState *state, AttachReport report);
+
 /* Whether this very path was asked for. */
 bool root_known(const ModuleState *state, const char *path, size_t length);
 

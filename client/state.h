@@ -16,6 +16,7 @@
 #include "arena.h"
 #include "attach.h"
 #include "collect.h"
+#include "wanted.h"
 
 typedef struct Root Root;
 
@@ -115,6 +116,7 @@ typedef struct ModuleState {
         Root *roots;  /* those asked for, by whatever outcome */
         Arena *arena; /* of thawed code; NULL until there is some */
         Counters counters;
+        Wanted wanted;
         Collect collect;
 } ModuleState;
 

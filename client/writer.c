@@ -3,6 +3,7 @@
 #include "writer.h"
 
 #include "image_writer.h"
+#include "previous.h"
 #include "raise.h"
 #include "util.h"
 
@@ -111,6 +112,47 @@ finish:
         return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+PyDoc_STRVAR(take_index_doc,
+             "take_index(previous)\n--\n\n"
+             "Begin with the directories and entries of an image, without their code: how many there "
+             "are of both.");
+
+static PyObject *writer_take_index(PyObject *self, PyObject *previous) {
+        const Image *image = previous_image(previous);
+        int r;
+
+        if (!image)
+                return NULL;
+        r = image_writer_take_index(((Writer *)self)->writer, image);
+        if (r < 0)
+                return raise_errno(r);
+        return Py_BuildValue("II", image->header->directory_count, image->header->entry_count);
+}
+
+PyDoc_STRVAR(set_code_doc, "set_code(number, *, code=b'', frozen=b'', reason='', uncached=False)\n--\n\n"
+                           "Give an entry of a taken index its code, or say why it has none.");
+
+static PyObject *writer_set_code(PyObject *self, PyObject *args, PyObject *kwargs) {
+        static char *keywords[] = { "number", "code", "frozen", "reason", "uncached", NULL };
+        ImageWriterEntry entry = { .reason = "" };
+        Py_buffer code = { 0 }, frozen = { 0 };
+        int uncached = 0, r;
+        unsigned number;
+
+        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "I|$y*y*sp:set_code", keywords, &number, &code,
+                                         &frozen, &entry.reason, &uncached))
+                return NULL;
+        entry.flags = uncached ? IMAGE_ENTRY_UNCACHED : 0;
+        entry.code = code.buf;
+        entry.code_size = code.buf ? (size_t)code.len : 0;
+        entry.frozen = frozen.buf;
+        entry.frozen_size = frozen.buf ? (size_t)frozen.len : 0;
+        r = image_writer_set_code(((Writer *)self)->writer, number, &entry);
+        PyBuffer_Release(&code);
+        PyBuffer_Release(&frozen);
+        return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
+}
+
 PyDoc_STRVAR(set_texts_doc,
              "set_texts(texts, count)\n--\n\nSet the table of strings that the frozen blocks share.");
 
@@ -152,6 +194,9 @@ PyObject *writer_type_new(PyObject *module) {
                 { "add_directory", writer_add_directory, METH_VARARGS, add_directory_doc },
                 { "add_entry", (PyCFunction)(void (*)(void))writer_add_entry, METH_VARARGS | METH_KEYWORDS,
                   add_entry_doc },
+                { "take_index", writer_take_index, METH_O, take_index_doc },
+                { "set_code", (PyCFunction)(void (*)(void))writer_set_code, METH_VARARGS | METH_KEYWORDS,
+                  set_code_doc },
                 { "set_texts", writer_set_texts, METH_VARARGS, set_texts_doc },
                 { "seal", writer_seal, METH_VARARGS, seal_doc },
                 { 0 },

@@ -150,7 +150,7 @@ static void on_deadline(uv_timer_t *timer) {
 }
 
 static int builder_send(Builder *builder, const Shimport__ToBuilder *message, const int *fds, size_t n_fds) {
-        uint8_t buffer[2 * PATH_MAX + 8192]; /* a job names two paths */
+        uint8_t buffer[2 * PATH_MAX + 8192]; /* a job names two paths, and some modules */
         size_t size;
         int r;
 
@@ -181,7 +181,9 @@ static void builder_scan(Builder *builder, const Shimport__BuildScan *scan) {
 }
 
 static void builder_result(Builder *builder, const Shimport__BuildResult *result) {
-        BuilderOutcome outcome = { .image_fd = -1, .declined = result->declined, .again = result->again };
+        BuilderOutcome outcome = {
+                .image_fd = -1, .declined = result->declined, .again = result->again, .learns = result->learns
+        };
         char error[512];
 
         if (result->error.len || builder->packet.n_fds != 1) {
@@ -345,7 +347,8 @@ static int builder_spawn(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
 }
 
 static int builder_send_job(Builder *builder, const BuilderJob *job) {
-        const int fds[] = { job->root_fd, job->image_fd, job->state_fd };
+        int fds[] = { job->root_fd, -1, -1, -1 };
+        size_t n_fds = 1;
         Shimport__BuildJob body = SHIMPORT__BUILD_JOB__INIT;
         Shimport__ToBuilder message = SHIMPORT__TO_BUILDER__INIT;
 
@@ -354,13 +357,22 @@ static int builder_send_job(Builder *builder, const BuilderJob *job) {
         body.shared = job->shared;
         body.max_entries = job->max_entries;
         body.validate = (Shimport__Validate)job->validate;
+        body.preload = message_text(job->preload);
+        body.preload_max = job->preload_max;
+        body.supplement = job->supplement;
+        if (job->image_fd >= 0) {
+                fds[n_fds++] = job->image_fd;
+                fds[n_fds++] = job->state_fd;
+        }
+        if (job->wanted_fd >= 0)
+                fds[n_fds++] = job->wanted_fd;
         if (!builder->is_child) {
                 body.executable = message_text(job->executable);
                 body.options = message_text(job->options);
         }
         message.body_case = SHIMPORT__TO_BUILDER__BODY_JOB;
         message.job = &body;
-        return builder_send(builder, &message, fds, job->image_fd >= 0 ? ELEMENTSOF(fds) : 1);
+        return builder_send(builder, &message, fds, n_fds);
 }
 
 /* Connect to the service of the user who is to build. */

@@ -35,6 +35,10 @@ typedef struct BuilderJob {
         uid_t uid;               /* who to run as: root as anybody, others as themselves or by the service */
         int root_fd;
         int image_fd, state_fd; /* what to take over from, or -1 */
+        int wanted_fd;          /* the names of what processes have asked for, or -1 */
+        const char *preload;
+        uint32_t preload_max;
+        bool supplement; /* of the image: see builder.proto */
         const void *path;
         size_t path_size;
         uint64_t generation;
@@ -48,7 +52,8 @@ typedef struct BuilderOutcome {
         const char *error; /* NULL: there is an image */
         int image_fd;      /* to steal; closed otherwise */
         uint32_t declined;
-        bool again; /* something was too fresh to be validated by stat */
+        bool again;  /* something was too fresh to be validated by stat */
+        bool learns; /* it holds what processes have asked for, and no more */
 } BuilderOutcome;
 
 typedef struct BuilderEvents {

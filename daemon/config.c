@@ -17,6 +17,9 @@
 #define DAY 86400u
 #define MEMORY_DEFAULT_PERCENT 10
 
+/* Some ten times the standard library: half a minute's build, and as much memory as MemoryMax= of a small machine. */
+#define PRELOAD_MAX_DEFAULT 10000
+
 typedef struct ConfigKey ConfigKey;
 
 struct ConfigKey {
@@ -33,6 +36,7 @@ static int parse_size(const ConfigKey *key, const char *value, void *field);
 static int parse_path(const ConfigKey *key, const char *value, void *field);
 static int parse_gc(const ConfigKey *key, const char *value, void *field);
 static int parse_validate(const ConfigKey *key, const char *value, void *field);
+static int parse_preload(const ConfigKey *key, const char *value, void *field);
 
 #define KEY(section_, name_, parse_, field_, least_, most_, accepted_)                                  \
         {                                                                                               \
@@ -59,6 +63,11 @@ static const ConfigKey config_keys[] = {
         KEY("daemon", "GC", parse_gc, gc, 0, 0, "stock, hold or freeze"),
         KEY("daemon", "Validate", parse_validate, validate, 0, 256,
             "auto, watch, stat or never, for all roots, or before the absolute path of one; * and ? fit any"),
+        KEY("daemon", "Preload", parse_preload, preload, 0, 256,
+            "all, used, or patterns of modules' names, with commas between, for all roots, or before the "
+            "absolute "
+            "path of one; * and ? fit any"),
+        KEY("daemon", "PreloadMax", parse_number, preload_max, 0, 500000, "a number of modules up to 500000"),
 };
 
 /* What the reader and the handler of one load share. */
@@ -170,7 +179,49 @@ static int parse_gc(const ConfigKey *key, const char *value, void *field) {
         return -EINVAL;
 }
 
-/* A mode, and maybe a pattern of paths after it: each line adds a rule, up to key->most. */
+/* A word, and maybe a pattern of paths after it. Return: the pattern, or NULL if it is none. */
+static const char *rule_split(const char *value, size_t *ret_word) {
+        const char *pattern;
+
+        *ret_word = strcspn(value, " \t");
+        pattern = value + *ret_word + strspn(value + *ret_word, " \t");
+        if (!*pattern)
+                return "*";
+        return *pattern == '/' ? pattern : NULL;
+}
+
+/* Each line adds a rule, up to key->most. Return: 0, -EINVAL or -ENOMEM. */
+static int rules_add(const ConfigKey *key, ConfigRules *rules, ConfigRule rule, const char *pattern) {
+        ConfigRule *grown;
+
+        if (rules->n >= key->most)
+                return -EINVAL;
+        grown = realloc(rules->rules, (rules->n + 1) * sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        rules->rules = grown;
+        rule.pattern = strdup(pattern);
+        if (!rule.pattern)
+                return -ENOMEM;
+        rules->rules[rules->n++] = rule;
+        return 0;
+}
+
+static void rules_free(ConfigRules *rules) {
+        for (size_t i = 0; i < rules->n; i++) {
+                free(rules->rules[i].preload);
+                free(rules->rules[i].pattern);
+        }
+        free(rules->rules);
+}
+
+static const ConfigRule *rules_find(const ConfigRules *rules, const char *root) {
+        for (size_t i = rules->n; i-- > 0;)
+                if (fnmatch(rules->rules[i].pattern, root, 0) == 0)
+                        return &rules->rules[i];
+        return NULL;
+}
+
 static int parse_validate(const ConfigKey *key, const char *value, void *field) {
         static const char *const names[_VALIDATE_N] = {
                 [VALIDATE_AUTO] = "auto",
@@ -178,32 +229,49 @@ static int parse_validate(const ConfigKey *key, const char *value, void *field) 
                 [VALIDATE_STAT] = "stat",
                 [VALIDATE_NEVER] = "never",
         };
-        size_t word = strcspn(value, " \t");
-        const char *pattern = value + word + strspn(value + word, " \t");
-        ConfigRules *rules = field;
-        ConfigRule *grown, rule = { .validate = VALIDATE_AUTO };
+        size_t word;
+        const char *pattern = rule_split(value, &word);
+        ConfigRule rule = { .validate = VALIDATE_AUTO };
 
         while (rule.validate < _VALIDATE_N &&
                (strlen(names[rule.validate]) != word || memcmp(names[rule.validate], value, word) != 0))
                 rule.validate++;
-        if (rule.validate == _VALIDATE_N || (*pattern && *pattern != '/') || rules->n >= key->most)
+        if (rule.validate == _VALIDATE_N || !pattern)
                 return -EINVAL;
-        grown = realloc(rules->rules, (rules->n + 1) * sizeof(*grown));
-        if (!grown)
+        return rules_add(key, field, rule, pattern);
+}
+
+/* Modules' names have no slashes, and no part of the list is empty. */
+static int parse_preload(const ConfigKey *key, const char *value, void *field) {
+        size_t word;
+        const char *pattern = rule_split(value, &word);
+        ConfigRule rule = { 0 };
+        int r;
+
+        if (!word || word > CONFIG_PRELOAD_MAX || memchr(value, '/', word) || !pattern)
+                return -EINVAL;
+        for (size_t i = 0; i < word; i++)
+                if (value[i] == ',' && (i == 0 || i + 1 == word || value[i + 1] == ','))
+                        return -EINVAL;
+        rule.preload = strndup(value, word);
+        if (!rule.preload)
                 return -ENOMEM;
-        rules->rules = grown;
-        rule.pattern = strdup(*pattern ? pattern : "*");
-        if (!rule.pattern)
-                return -ENOMEM;
-        rules->rules[rules->n++] = rule;
-        return 0;
+        r = rules_add(key, field, rule, pattern);
+        if (r < 0)
+                free(rule.preload);
+        return r;
 }
 
 Validate config_validate(const Config *config, const char *root) {
-        for (size_t i = config->validate.n; i-- > 0;)
-                if (fnmatch(config->validate.rules[i].pattern, root, 0) == 0)
-                        return config->validate.rules[i].validate;
-        return VALIDATE_AUTO;
+        const ConfigRule *rule = rules_find(&config->validate, root);
+
+        return rule ? rule->validate : VALIDATE_AUTO;
+}
+
+const char *config_preload(const Config *config, const char *root) {
+        const ConfigRule *rule = rules_find(&config->preload, root);
+
+        return rule ? rule->preload : "all";
 }
 
 /* For inih, which keeps its own count of lines to itself until the end, and would take any bytes for text. */
@@ -287,9 +355,8 @@ static int config_handle(void *userdata, const char *section, const char *name, 
 void config_done(Config *config) {
         free(config->socket);
         free(config->client_path);
-        for (size_t i = 0; i < config->validate.n; i++)
-                free(config->validate.rules[i].pattern);
-        free(config->validate.rules);
+        rules_free(&config->validate);
+        rules_free(&config->preload);
         *config = (Config){ 0 };
 }
 
@@ -341,6 +408,7 @@ int config_load(const char *path, bool optional, Config *ret_config, char **ret_
                 .max_peers = 4096,
                 .max_peers_per_user = 1024,
                 .memory_max = memory_percent(MEMORY_DEFAULT_PERCENT),
+                .preload_max = PRELOAD_MAX_DEFAULT,
         };
         _cleanup_(fclosep) FILE *file = NULL;
         int r;

@@ -28,9 +28,10 @@ typedef enum GcPolicy {
         _GC_N
 } GcPolicy;
 
-/* One Validate= line. */
+/* One line of Validate= or of Preload=. */
 typedef struct ConfigRule {
         Validate validate;
+        char *preload; /* "all", "used", patterns of modules' names, with commas between */
         char *pattern; /* of roots' paths, as fnmatch(3) takes it; "*" is for all */
 } ConfigRule;
 
@@ -51,8 +52,13 @@ typedef struct Config {
         uint64_t memory_max;         /* bytes of all images */
         uint64_t watch_limit;        /* directories, 0: three quarters of what the kernel allows a user */
         uint64_t gc;                 /* GcPolicy, for processes that do not choose */
-        ConfigRules validate;        /* the last that fits a root is in force */
+        uint64_t preload_max;        /* modules of a root beyond which "all" is "used" */
+        ConfigRules validate;        /* the last that fits a root is in force, here and below */
+        ConfigRules preload;
 } Config;
+
+/* The longest value of Preload=, without the path. */
+#define CONFIG_PRELOAD_MAX 1024
 
 /* It depends on who listens while nobody runs. */
 #define CONFIG_IDLE_EXIT_DEFAULT UINT64_MAX
@@ -67,6 +73,7 @@ void config_done(Config *config);
 
 /* What is in force for a root. */
 Validate config_validate(const Config *config, const char *root);
+const char *config_preload(const Config *config, const char *root);
 
 /**
  * config_load() - read a configuration file

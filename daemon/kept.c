@@ -35,6 +35,10 @@ uint32_t kept_note_size(const Root *root) {
         return (uint32_t)(sizeof(KeptNote) + strlen(root->executable) + 1);
 }
 
+uint64_t kept_preload(const Root *root) {
+        return image_hash(0, 0, root->preload, strlen(root->preload));
+}
+
 void kept_note_write(const Root *root) {
         KeptNote *note = root->image.state.note;
 
@@ -46,6 +50,8 @@ void kept_note_write(const Root *root) {
         note->built_ms = root->built_ms;
         note->built_at = root->built_at;
         note->patient = root->state == ROOT_STALE && root->patient;
+        note->learns = root->learns;
+        note->preload = kept_preload(root);
         memcpy(note->options, root->options, sizeof(note->options));
         memcpy(note->validated, root->validated, sizeof(note->validated));
         strcpy(note->executable, root->executable);

@@ -18,7 +18,7 @@
 #include "manager.h"
 #include "root.h"
 
-#define KEPT_NOTE_VERSION 1u
+#define KEPT_NOTE_VERSION 2u
 
 /* Written by the daemon that has the image, in the state's memory itself; read by the next one. */
 typedef struct KeptNote {
@@ -29,12 +29,17 @@ typedef struct KeptNote {
         uint64_t texts_when_whole;
         uint64_t built_ms, built_at, last_attach, attaches;
         uint32_t patient; /* something is to be built again that is validated by stat */
+        uint32_t learns;
+        uint64_t preload; /* hash of what was in force */
         char options[ROOT_OPTIONS_MAX + 1];
         char validated[128];
         char executable[];
 } KeptNote;
 
-_Static_assert(offsetof(KeptNote, executable) == 196, "format");
+_Static_assert(offsetof(KeptNote, executable) == 208, "format");
+
+/* What tells one Preload= from another. */
+uint64_t kept_preload(const Root *root);
 
 /* How long a root's note is. */
 uint32_t kept_note_size(const Root *root);

@@ -189,6 +189,21 @@ static void request_report(Request *request) {
         request->daemon->stale += report->stale;
         if (report->outdated)
                 store_outdated(request->daemon->store, report->outdated);
+        for (size_t i = 0; i < report->n_wanted; i++) {
+                const Shimport__Wanted *wanted = report->wanted[i];
+                RootKey key = {
+                        .dev = wanted->dev,
+                        .ino = wanted->ino,
+                        .path = wanted->path.data,
+                        .path_size = wanted->path.len,
+                        .tag = report->tag.data,
+                        .tag_size = report->tag.len,
+                };
+
+                if (wanted->path.len && report->tag.len)
+                        store_want(request->daemon->store, &key, peer_uid(request->peer), wanted->names,
+                                   wanted->n_names);
+        }
 }
 
 static int warm_root(Request *request, Warm *warm, size_t i) {

@@ -11,20 +11,10 @@
 #include "filesystem.h"
 #include "kept.h"
 #include "log.h"
-#include "recheck.h"
-#include "root.h"
+#include "root_parts.h"
 #include "store.h"
 #include "trust.h"
 #include "util.h"
-
-/* Changes come in bursts (an editor's save, pip install): the pause before building again, doubled for each
- * build in a row that was overtaken by the next change. */
-#define STALE_PAUSE_MS 100
-#define STALE_DOUBLINGS_MAX 7
-
-/* What is validated by stat can only be told from its next change when the clock has gone on: two seconds is the
- * coarsest time stamp that a file system has. */
-#define AGAIN_PAUSE_MS 3000
 
 /* A process that finds something changed by stat makes us build again. Where that does not help, because the builder
  * sees other files than the process does, or because the process lies, the pause is doubled. */
@@ -42,16 +32,8 @@
 static const BuilderEvents root_builder_events;
 static bool root_start(QueueTicket *ticket);
 
-static const char *root_path(const Root *root) {
-        return root->key.path;
-}
-
 static Root *root_of_ticket(QueueTicket *ticket) {
         return list_entry(ticket, Root, ticket);
-}
-
-static uint64_t root_pause(uint64_t pause, unsigned times, unsigned most) {
-        return pause << (times < most ? times : most);
 }
 
 Shimport__RootState root_told_state(const Root *root) {
@@ -70,8 +52,7 @@ static void root_settle(Root *root, bool served) {
         }
 }
 
-/* The one place where the state changes. */
-static void root_enter(Root *root, RootState state) {
+void root_enter(Root *root, RootState state) {
         uint64_t now = store_now(root->store);
 
         root->state = state;
@@ -94,7 +75,7 @@ static void root_enter(Root *root, RootState state) {
                                 now + root_pause(FAILED_PAUSE_MS, root->failures - 1, FAILED_DOUBLINGS_MAX);
                 else
                         root->due = now + root_pause(STALE_PAUSE_MS, root->restless, STALE_DOUBLINGS_MAX);
-                root->patient = false;
+                root->patient = root->supplement = false;
                 store_schedule(root->store, root);
                 break;
         case ROOT_FAILED:
@@ -131,8 +112,7 @@ __attribute__((format(printf, 2, 3))) static void root_fail(Root *root, const ch
         root_settle(root, false);
 }
 
-/* STALE by what is validated by stat: processes do without it, and nothing is gained by building too soon. */
-static void root_enter_stale_patiently(Root *root, uint64_t pause) {
+void root_enter_stale_patiently(Root *root, uint64_t pause) {
         root_enter(root, ROOT_STALE);
         root->due = store_now(root->store) + pause;
         root->patient = true;
@@ -155,6 +135,7 @@ void root_reconfigure(Root *root) {
         static const WatchEvent everything = { .directory = "", .name = "", .mask = IN_Q_OVERFLOW };
         Validate validate = config_validate(store_config(root->store), root_path(root));
 
+        root_check_preload(root);
         if (validate == root->validate)
                 return;
         if (root->builder) /* what comes of it is of no more use than the image there is */
@@ -211,6 +192,7 @@ int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root) {
         root->key.path = steal_pointer(&path);
         root->key.tag = steal_pointer(&tag);
         root->image = IMAGE_FILE_NONE;
+        wanted_init(&root->wanted, store_wanted_total(store));
         list_init(&root->link);
         list_init(&root->waiters);
         queue_ticket_init(&root->ticket, root_start);
@@ -236,6 +218,8 @@ Root *root_free(Root *root) {
         free((void *)root->key.path);
         free((void *)root->key.tag);
         free(root->executable);
+        free(root->preload);
+        wanted_clear(&root->wanted);
         free(root);
         return NULL;
 }
@@ -260,6 +244,9 @@ int root_build_consume(Root *root, int fd_) {
         _cleanup_close_ int fd = fd_;
         int r;
 
+        if (root_configure(root) < 0)
+                return QUEUE_E_FULL;
+
         r = queue_add(store_queue(root->store), &root->ticket);
         if (r)
                 return r;
@@ -267,7 +254,6 @@ int root_build_consume(Root *root, int fd_) {
         root->fd = steal_fd(&fd);
         change_log_clear(&root->changes);
         *root->unwatched = '\0';
-        root->validate = config_validate(store_config(root->store), root_path(root));
         root_enter(root, root_is_served(root) ? ROOT_REBUILDING : ROOT_BUILDING);
         return 0;
 }
@@ -326,7 +312,17 @@ static bool root_is_reusable(const Root *root) {
 }
 
 static int root_spawn(Root *root, const char *executable, uid_t uid) {
+        _cleanup_close_ int wanted_fd = -1;
         bool reuse = root_is_reusable(root);
+        int r = 0;
+
+        root->supplement = root->supplement && reuse && !staleness_count(&root->image.state);
+        wanted_forget(&root->wanted, (uint64_t)time(NULL) - WANTED_FORGOTTEN_S);
+        if (root->wanted.n)
+                r = wanted_write(&root->wanted, &wanted_fd);
+        if (r < 0)
+                return r;
+
         BuilderJob job = {
                 .executable = executable,
                 .options = root->options,
@@ -335,6 +331,10 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
                 .root_fd = root->fd,
                 .image_fd = reuse ? root->image.fd : -1,
                 .state_fd = reuse ? root->image.state_fd : -1,
+                .wanted_fd = wanted_fd,
+                .preload = root->preload,
+                .preload_max = (uint32_t)store_config(root->store)->preload_max,
+                .supplement = root->supplement,
                 .validate = root->validate,
                 .path = root->key.path,
                 .path_size = root->key.path_size,
@@ -394,7 +394,7 @@ __attribute__((format(printf, 2, 3))) static bool root_is_blind(Root *root, cons
         return false;
 }
 
-static bool on_scan(void *userdata, int fd, const void *path, size_t path_size) {
+bool root_watch_directory(void *userdata, int fd, const void *path, size_t path_size) {
         Root *root = userdata;
         const char *blindness;
         int r;
@@ -433,20 +433,32 @@ static void on_progress(void *userdata, uint32_t done, uint32_t total) {
 static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outcome) {
         Store *store = root->store;
         ImageFile old = root->image;
+        uint64_t texts = file->image.header->texts.size;
+        bool changed;
         LogAbout about;
 
         if (root->builds_whole)
-                root->texts_when_whole = file->image.header->texts.size;
+                root->texts_when_whole = texts;
+        else if (root->supplement && texts > old.image.header->texts.size) /* it grew by what is in use */
+                root->texts_when_whole += texts - old.image.header->texts.size;
+        if (root->supplement)
+                staleness_copy(&file->state, &old.state);
         change_log_replay(&root->changes, &file->image, &file->state);
         root->image = *file;
         *file = IMAGE_FILE_NONE;
-        watch_set_move(&root->watched, &root->watching);
+        if (!root->supplement) {
+                watch_set_move(&root->watched, &root->watching);
+                memcpy(root->validated, root->unwatched, sizeof(root->validated));
+        }
+        changed = !change_log_is_empty(&root->changes) || staleness_count(&root->image.state);
         store_account(store, &root->image);
         store_withdraw(store, &old);
         root->failures = 0;
         root->roomless = false;
         root->declined = outcome->declined;
-        memcpy(root->validated, root->unwatched, sizeof(root->validated));
+        root->learns = outcome->learns;
+        if (!root->learns)
+                wanted_clear(&root->wanted);
         root->generation = root->build_generation;
         root->built_ms = store_now(store) - root->build_started;
         root->built_at = (uint64_t)time(NULL);
@@ -459,8 +471,11 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
                 snprintf(root->reason, sizeof(root->reason),
                          "changed a moment ago, and is validated by stat");
                 root_enter_stale_patiently(root, AGAIN_PAUSE_MS);
-        } else if (change_log_is_empty(&root->changes)) {
+        } else if (!changed) {
                 root_enter(root, ROOT_SERVED);
+                root_check_preload(root);
+                if (root->wanted.n_new && root->state == ROOT_SERVED)
+                        root_enter_supplement(root);
         } else {
                 change_log_clear(&root->changes);
                 root->restless++;
@@ -469,81 +484,6 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
         kept_note_write(root);
         kept_add(&root->image);
         root_settle(root, true);
-}
-
-/* Watch again what an image from before a restart depends on, and mark what has changed. Return: NULL, or why it
- * cannot be served. */
-static const char *root_recheck(Root *root, ImageFile *file) {
-        Recheck recheck = {
-                .image = &file->image,
-                .image_fd = file->fd,
-                .staleness = &file->state,
-                .watch = on_scan,
-                .userdata = root,
-        };
-        _cleanup_close_ int fd = -1;
-        int r;
-
-        r = root->validate == VALIDATE_NEVER ? 0 : recheck_is_needed(&file->image);
-        if (r <= 0)
-                return r < 0 ? strerror(-r) : NULL;
-        fd = root_reopen(root);
-        if (fd < 0)
-                return fd == -ESTALE ? "another directory is at its path" : strerror(-fd);
-        recheck.root_fd = fd;
-        r = recheck_run(&recheck);
-        if (r == RECHECK_E_UNSEEN)
-                return "its directories cannot be watched any more";
-        if (r == RECHECK_E_IMAGE)
-                return "it lies about its records";
-        return r < 0 ? strerror(-r) : NULL;
-}
-
-int root_adopt(Root *root, ImageFile *file, const Staleness *state, const KeptNote *note,
-               const char **ret_reason) {
-        Store *store = root->store;
-        int r;
-
-        root->validate = config_validate(store_config(store), root_path(root));
-        if (root->validate != (Validate)note->validate) {
-                *ret_reason = "Validate= has been changed";
-                return IMAGE_FILE_E_REFUSED;
-        }
-        r = root_set_executable(root, note->executable, strlen(note->executable), note->options);
-        if (r >= 0)
-                r = image_file_vouch(file, kept_note_size(root));
-        if (r < 0)
-                return r;
-        staleness_copy(&file->state, state);
-        *ret_reason = root_recheck(root, file);
-        if (*ret_reason)
-                return IMAGE_FILE_E_REFUSED;
-        watch_drain(store_watch(store));
-        change_log_replay(&root->changes, &file->image, &file->state);
-        change_log_clear(&root->changes);
-        root->image = *file;
-        *file = IMAGE_FILE_NONE;
-        watch_set_move(&root->watched, &root->watching);
-        store_account(store, &root->image);
-        root->generation = root->image.image.header->generation;
-        root->texts_when_whole = note->texts_when_whole;
-        root->declined = note->declined;
-        root->built_ms = note->built_ms;
-        root->built_at = note->built_at;
-        root->last_attach = note->last_attach;
-        root->attaches = note->attaches;
-        memcpy(root->validated, note->validated, sizeof(root->validated));
-        if (staleness_count(&root->image.state)) {
-                snprintf(root->reason, sizeof(root->reason), "changed before the daemon was started again");
-                root_enter(root, ROOT_STALE);
-        } else if (note->patient) {
-                root_enter_stale_patiently(root, AGAIN_PAUSE_MS);
-        } else {
-                root_enter(root, ROOT_SERVED);
-        }
-        kept_note_write(root);
-        kept_add(&root->image);
-        return 0;
 }
 
 static void on_end(void *userdata, BuilderOutcome *outcome) {
@@ -596,7 +536,7 @@ static void on_end(void *userdata, BuilderOutcome *outcome) {
 }
 
 static const BuilderEvents root_builder_events = {
-        .scan = on_scan,
+        .scan = root_watch_directory,
         .progress = on_progress,
         .end = on_end,
         .gone = store_builder_gone,

@@ -31,6 +31,7 @@
 #include "list.h"
 #include "queue.h"
 #include "shimport.pb-c.h"
+#include "wanted.h"
 #include "watch.h"
 
 typedef struct Store Store;
@@ -54,6 +55,9 @@ typedef struct RootKey {
         const void *path, *tag;
         size_t path_size, tag_size;
 } RootKey;
+
+/* A report names no more modules of one root than this; more are passed over. */
+#define ROOT_WANTED_MAX 1024u
 
 /* One option character each, and no more kinds than these: see shimport.proto. */
 #define ROOT_OPTIONS_MAX 7
@@ -110,6 +114,14 @@ struct Root {
         bool roomless;                         /* FAILED, STALE: there was no room for its image */
         uint64_t due;                          /* STALE, FAILED: when to build again, loop's milliseconds */
         bool patient; /* STALE, and a change that the watch sees need not wait so long */
+
+        /* Preload= */
+        char *preload;          /* in force for the image, or for the one that is being built */
+        WantedSet wanted;       /* empty unless the image learns */
+        bool learns;            /* the image holds what is wanted, and no more */
+        bool supplement;        /* STALE, REBUILDING: nothing but what is wanted is new */
+        unsigned supplements;   /* in a row */
+        uint64_t supplement_at; /* when there was one last, loop's milliseconds */
 };
 
 /* Return: 0 or -ENOMEM. */
@@ -133,8 +145,12 @@ int root_build_consume(Root *root, int fd);
 /* A process found by stat that something has changed: build again, unless that is due anyway. */
 void root_outdated(Root *root);
 
-/* The configuration has been read again: what was built under another Validate= is stale, and built again. */
+/* The configuration has been read again: what was built under another Validate= is stale, and built again, and so is,
+ * without being stale, what was built under another Preload=. */
 void root_reconfigure(Root *root);
+
+/* A process has imported modules whose code the image does not hold: names as in wanted_add(). */
+void root_want(Root *root, uid_t uid, const ProtobufCBinaryData *names, size_t n);
 
 /* Let go of its image, so that there is room for others: it is built again when it is asked for, and the more often
  * that has happened, the later. */

@@ -32,6 +32,7 @@ struct Store {
         List roots;
         size_t n_roots, n_images;
         uint64_t memory; /* of the images that are handed out */
+        WantedTotal wanted_total;
         Lingers lingers;
         uint64_t wanted; /* the least that there was no room for */
         uint64_t generation;
@@ -120,6 +121,10 @@ const char *store_client_path(const Store *store) {
         return store->client_path;
 }
 
+WantedTotal *store_wanted_total(Store *store) {
+        return &store->wanted_total;
+}
+
 const List *store_roots(const Store *store) {
         return &store->roots;
 }
@@ -192,6 +197,13 @@ void store_outdated(Store *store, uint64_t generation) {
                         return;
                 }
         }
+}
+
+void store_want(Store *store, const RootKey *key, uid_t uid, const ProtobufCBinaryData *names, size_t n) {
+        Root *root = store_find(store, key);
+
+        if (root)
+                root_want(root, uid, names, n);
 }
 
 static void store_remove(Store *store, Root *root) {

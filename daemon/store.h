@@ -73,6 +73,9 @@ Store *store_free(Store *store);
  */
 int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answer);
 
+/* A process has imported modules of a root without code in its image: as root_want(). */
+void store_want(Store *store, const RootKey *key, uid_t uid, const ProtobufCBinaryData *names, size_t n);
+
 /* A process found something changed in the image of this generation, which the watch cannot see. */
 void store_outdated(Store *store, uint64_t generation);
 
@@ -109,6 +112,7 @@ Watch *store_watch(const Store *store);
 Queue *store_queue(const Store *store);
 const Config *store_config(const Store *store);
 const char *store_client_path(const Store *store);
+WantedTotal *store_wanted_total(Store *store);
 uint64_t store_next_generation(Store *store);
 
 /* Who builds a root of this owner: the owner, if we serve all users; else ourselves. */

@@ -17,6 +17,7 @@ typedef struct Buffer {
 struct ImageWriter {
         Buffer directories, entries, strings, texts, code, frozen;
         uint32_t directory_count, entry_count, module_count, left_out_count, text_count;
+        ImageString reason; /* the last */
 };
 
 static int buffer_reserve(Buffer *buffer, size_t more) {
@@ -132,16 +133,49 @@ void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t 
         directory->ino = ino;
 }
 
+/* Many entries in a row have the same. */
+static int writer_reason(ImageWriter *writer, const char *reason, ImageString *ret_string) {
+        size_t length = reason ? strlen(reason) : 0;
+        int r;
+
+        if (!length) {
+                *ret_string = (ImageString){ 0 };
+                return 0;
+        }
+        if (length != writer->reason.length ||
+            memcmp(writer_text(writer, writer->reason), reason, length) != 0) {
+                r = writer_string(writer, reason, &writer->reason);
+                if (r < 0)
+                        return r;
+        }
+        *ret_string = writer->reason;
+        return 0;
+}
+
+/* Its code and its frozen block, at the end of those so far. */
+static int writer_code(ImageWriter *writer, const ImageWriterEntry *entry, ImageEntry *record) {
+        int r;
+
+        record->code_offset = writer->code.size;
+        record->code_size = entry->code_size;
+        record->frozen_offset = writer->frozen.size;
+        record->frozen_size = entry->frozen_size;
+        r = buffer_append(&writer->code, entry->code, entry->code_size);
+        if (r >= 0)
+                r = buffer_append(&writer->frozen, entry->frozen, entry->frozen_size);
+        if (r >= 0)
+                r = buffer_pad(&writer->frozen, 16);
+        if (r >= 0)
+                writer->module_count += entry->code_size || entry->frozen_size;
+        return r;
+}
+
 int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry) {
         ImageEntry record = {
                 .directory = entry->directory,
                 .child = entry->child,
                 .kind = entry->kind,
                 .flags = entry->flags,
-                .code_offset = writer->code.size,
-                .code_size = entry->code_size,
-                .frozen_offset = writer->frozen.size,
-                .frozen_size = entry->frozen_size,
                 .file_size = entry->file_size,
                 .file_mtime = entry->file_mtime,
                 .file_ino = entry->file_ino,
@@ -158,21 +192,72 @@ int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry) {
         if (r >= 0)
                 r = writer_string(writer, entry->cached, &record.cached);
         if (r >= 0)
-                r = writer_string(writer, entry->reason, &record.reason);
+                r = writer_reason(writer, entry->reason, &record.reason);
         if (r >= 0)
-                r = buffer_append(&writer->code, entry->code, entry->code_size);
-        if (r >= 0)
-                r = buffer_append(&writer->frozen, entry->frozen, entry->frozen_size);
-        if (r >= 0)
-                r = buffer_pad(&writer->frozen, 16);
+                r = writer_code(writer, entry, &record);
         if (r >= 0)
                 r = buffer_append(&writer->entries, &record, sizeof(record));
         if (r < 0)
                 return r;
         writer->entry_count++;
-        writer->module_count += entry->code_size || entry->frozen_size;
         writer->left_out_count += entry->kind == IMAGE_KIND_STOCK;
         return 0;
+}
+
+static int take_table(const Image *image, const ImageTable *table, Buffer *buffer) {
+        buffer->size = 0;
+        return buffer_append(buffer, image->base + table->offset, table->size);
+}
+
+/* Do the strings that the writer itself reads lie inside, and the numbers? */
+static bool entry_is_sound(const Image *image, const ImageEntry *entry) {
+        return image_string(image, entry->name, NULL) && entry->directory < image->header->directory_count;
+}
+
+int image_writer_take_index(ImageWriter *writer, const Image *image) {
+        const ImageHeader *header = image->header;
+        int r;
+
+        if (header->entry_count >= UINT32_MAX / 4 || header->strings.size > UINT32_MAX)
+                return -EFBIG;
+        for (uint32_t i = 0; i < header->entry_count; i++)
+                if (!entry_is_sound(image, image_entry(image, i)))
+                        return -EBADMSG;
+        r = take_table(image, &header->directories, &writer->directories);
+        if (r >= 0)
+                r = take_table(image, &header->entries, &writer->entries);
+        if (r >= 0)
+                r = take_table(image, &header->strings, &writer->strings);
+        if (r < 0)
+                return r;
+        writer->directory_count = header->directory_count;
+        writer->entry_count = header->entry_count;
+        writer->left_out_count = header->left_out_count;
+        for (uint32_t i = 0; i < header->directory_count; i++) /* counted again when they are arranged */
+                ((ImageDirectory *)writer->directories.data)[i].entry_count = 0;
+        for (uint32_t i = 0; i < header->entry_count; i++) {
+                ImageEntry *entry = &writer_entries(writer)[i];
+
+                entry->code_offset = entry->code_size = entry->frozen_offset = entry->frozen_size = 0;
+        }
+        return 0;
+}
+
+int image_writer_set_code(ImageWriter *writer, uint32_t number, const ImageWriterEntry *entry) {
+        ImageEntry record;
+        int r;
+
+        if (number >= writer->entry_count)
+                return -EINVAL;
+        record = writer_entries(writer)[number];
+        record.flags =
+                (uint8_t)((record.flags & ~IMAGE_ENTRY_UNCACHED) | (entry->flags & IMAGE_ENTRY_UNCACHED));
+        r = writer_reason(writer, entry->reason, &record.reason);
+        if (r >= 0)
+                r = writer_code(writer, entry, &record);
+        if (r >= 0)
+                writer_entries(writer)[number] = record;
+        return r;
 }
 
 int image_writer_set_texts(ImageWriter *writer, const void *texts, size_t size, uint32_t count) {

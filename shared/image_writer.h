@@ -51,6 +51,19 @@ void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t 
 /* Return: as above; -EINVAL if the directory does not exist. */
 int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry);
 
+/**
+ * image_writer_take_index() - begin with the directories and entries of another image, without their code
+ *
+ * The writer must be empty; numbers stay as they are.
+ *
+ * Return: 0, -EBADMSG (the image lies about its records), -EFBIG or -ENOMEM.
+ */
+int image_writer_take_index(ImageWriter *writer, const Image *image);
+
+/* Give an entry of a taken index what it has no code for, or its code: the reason, code, frozen block and whether it has
+ * no pyc (IMAGE_ENTRY_UNCACHED among the flags) of `entry`. Return: as image_writer_add_entry(). */
+int image_writer_set_code(ImageWriter *writer, uint32_t number, const ImageWriterEntry *entry);
+
 /* Set the table of strings that the frozen blocks share. Return: 0 or -ENOMEM. */
 int image_writer_set_texts(ImageWriter *writer, const void *texts, size_t size, uint32_t count);
 

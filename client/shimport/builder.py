@@ -28,6 +28,7 @@ import types
 import warnings
 
 import _shimport_build as build
+from shimport import preload
 
 JOB_FD = 3
 
@@ -87,15 +88,21 @@ class Directory:
 
 class Job:
     def __init__(self, channel):
-        path, self.root_fd, self.generation, self.shared, limit, self.validate, image_fd, state_fd = (
-            channel.job()
-        )
+        job = channel.job()
         self.channel = channel
-        self.root = os.fsdecode(path).rstrip("/") or "/"
+        self.root = os.fsdecode(job["path"]).rstrip("/") or "/"
+        self.root_fd = job["root"]
         self.root_stat = os.fstat(self.root_fd)
-        self.max_entries = limit or MAX_ENTRIES
+        self.generation = job["generation"]
+        self.shared = job["shared"]
+        self.validate = job["validate"]
+        self.max_entries = job["max_entries"] or MAX_ENTRIES
+        self.supplements = job["supplement"]
+        self.preload = preload.Preload(
+            job["preload"].decode(errors="replace") or "all", job["preload_max"], preload.wanted_names(job["wanted"])
+        )
         self.writer = build.ImageWriter()
-        self.previous, self.freezer = self.begin(image_fd, state_fd)
+        self.previous, self.freezer = self.begin(job["image"], job["state"])
         self.entries = 0
         self.directories = 0
         self.modules = 0
@@ -119,6 +126,16 @@ class Job:
             except ValueError as error:
                 print(f"{self.root}: built from nothing, the image to be replaced is not taken: {error}", file=sys.stderr)
         return None, build.Freezer()
+
+    def run(self):
+        if not self.supplements:
+            self.scan()
+            self.add_files()
+        elif self.previous is None:
+            raise LeftOut("there is no image to supplement")
+        else:
+            preload.supplement(self)
+        self.writer.set_texts(*self.freezer.texts())
 
     # -- walking ------------------------------------------------------------------------------------------------
 
@@ -322,7 +339,8 @@ class Job:
         self.writer.add_entry(directory.number, name, build.KIND_STOCK, file=file or name, reason=reason)
 
     def add_files(self):
-        """Add the entries of all files noted, with the code of those that have some."""
+        """Add the entries of all files noted, with the code of those whose code is held."""
+        self.preload.count(sum(kind == build.KIND_SOURCE for *_, kind, _, _ in self.files))
         for done, (where, directory, name, file, kind, package, status) in enumerate(self.files):
             if done % 256 == 0:
                 self.channel.progress(done, len(self.files))
@@ -340,14 +358,21 @@ class Job:
                     entry["stat"] = Source.look(status)
                 if kind == build.KIND_SOURCE:
                     entry["cached"] = self.cached_of(entry["file"])
-                    entry.update(self.taken(directory, name, entry, status) or self.code_of(where, file))
-                    self.declined += bool(entry["reason"])
-                    self.modules += 1
+                    self.add_code(entry, where, directory, name, file, status)
             except (LeftOut, OSError) as error:
                 kind = build.KIND_STOCK
                 entry["reason"] = reason_of(error)
             self.writer.add_entry(directory.number, name, kind, **entry)
         self.channel.progress(len(self.files), len(self.files))
+
+    def add_code(self, entry, where, directory, name, file, status):
+        if not self.preload.holds(preload.module_name(directory.path, name)):
+            self.check(status)
+            entry.update(stat=Source.look(status), reason=preload.UNASKED)
+            return
+        entry.update(self.taken(directory, name, entry, status) or self.code_of(where, file))
+        self.declined += bool(entry["reason"])
+        self.modules += 1
 
     def is_unseen(self, where, file, status):
         """Whether a change of the file comes without an event in its directory."""
@@ -419,6 +444,13 @@ class Job:
         except OSError:
             return False
         return True
+
+    def try_code_of(self, where, file):
+        """Likewise, or as a string why there is none."""
+        try:
+            return self.code_of(where, file)
+        except (LeftOut, OSError) as error:
+            return reason_of(error)
 
     def code_of(self, where, file):
         """What SourceFileLoader.get_code() gives for a source, and what the source looked like."""
@@ -523,9 +555,7 @@ def main():
     tag = build.tag()
     try:
         job = Job(channel)
-        job.scan()
-        job.add_files()
-        job.writer.set_texts(*job.freezer.texts())
+        job.run()
         image = job.writer.seal(
             tag,
             os.fsencode(job.root),
@@ -535,9 +565,10 @@ def main():
             int.from_bytes(os.urandom(8), "little"),
         )
     except (LeftOut, OSError, MemoryError) as error:
-        channel.finish(tag, str(error) or type(error).__name__, -1, 0, 0, 0, 0, False)
+        channel.finish(tag, str(error) or type(error).__name__, -1, 0, 0, 0, 0, False, False)
         return
-    channel.finish(tag, "", image, job.directories, job.entries, job.modules, job.declined, job.again)
+    counts = job.directories, job.entries, job.modules, job.declined
+    channel.finish(tag, "", image, *counts, job.again, job.preload.learns)
 
 
 if __name__ == "__main__":

@@ -130,6 +130,8 @@ def _judge(image, directory, finder):
         return "absent", f"not here, says the {where}"
     if kind == "stock":
         return "stock", f"left to stock by the {where}: {image['reason']}"
+    if kind == "source" and not image["code"]:
+        return "found", f"found in the {where}, without its code: {image['reason']}"
     if kind == "source":
         return "served", f"served from the {where}"
     return "found", f"found in the {where}; {kind}, loaded by stock's loader"

@@ -57,7 +57,7 @@ static void image_path(uint8_t *image, size_t size) {
                 memcpy(strings, fuzz_root, length + 1);
 }
 
-/* An interpreter that is there, and the owner of the root. */
+/* An interpreter that is there, the owner of the root, and Preload= as it is by default. */
 static void state_note(uint8_t *state, size_t size) {
         static const char executable[] = "/bin/sh";
         StalenessHeader header;
@@ -73,6 +73,7 @@ static void state_note(uint8_t *state, size_t size) {
         FUZZ_CHECK(stat(fuzz_root, &st) == 0);
         memcpy(&note, state, sizeof(note));
         note.owner = st.st_uid;
+        note.preload = image_hash(0, 0, "all", strlen("all"));
         memcpy(state, &note, sizeof(note));
         memcpy(state + offsetof(KeptNote, executable), executable, sizeof(executable));
 }

@@ -153,6 +153,27 @@ static void an_unknown_key_is_answered_with_those_that_are_known(void **state) {
                    "4: unknown key 'BuildJob' in [daemon]; accepted are Socket=, ClientPath=, ");
 }
 
+static void what_is_preloaded_is_told_for_each_root(void **state) {
+        Config config;
+
+        is_taken(*state, "[daemon]\nPreload=used\nPreload=numpy,numpy.* /srv/*\nPreloadMax=7\n", &config);
+        assert_string_equal(config_preload(&config, "/usr/lib/python3"), "used");
+        assert_string_equal(config_preload(&config, "/srv/app"), "numpy,numpy.*");
+        assert_int_equal(config.preload_max, 7);
+        config_done(&config);
+        is_taken(*state, "[daemon]\nPreload=used /srv/*\n", &config);
+        assert_string_equal(config_preload(&config, "/usr/lib/python3"), "all");
+        assert_int_equal(config.preload_max, 10000);
+        config_done(&config);
+        is_refused(*state, "[daemon]\nPreload=\n",
+                   "2: bad value '' for Preload=; accepted is all, used, or ");
+        is_refused(*state, "[daemon]\nPreload=a,,b\n", "2: bad value");
+        is_refused(*state, "[daemon]\nPreload=,a\n", "2: bad value");
+        is_refused(*state, "[daemon]\nPreload=a,\n", "2: bad value");
+        is_refused(*state, "[daemon]\nPreload=a/b\n", "2: bad value");
+        is_refused(*state, "[daemon]\nPreload=used srv\n", "2: bad value");
+}
+
 static void an_unknown_section_is_refused(void **state) {
         is_refused(*state, "[deamon]\nBuildJobs=1\n", "2: unknown section [deamon]; accepted is [daemon]");
         is_refused(*state, "BuildJobs=1\n", "1: 'BuildJobs=' comes before any section; accepted is [daemon]");
@@ -196,6 +217,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(the_last_of_two_equal_keys_counts, setup, teardown),
                 cmocka_unit_test_setup_teardown(sizes_have_units, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_last_rule_that_fits_a_root_is_in_force, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_preloaded_is_told_for_each_root, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_bad_value_is_named_with_its_line, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_unknown_key_is_answered_with_those_that_are_known, setup,
                                                 teardown),

@@ -105,6 +105,52 @@ static Image fixture_open(Fixture *fixture) {
         return image;
 }
 
+static void an_index_is_taken_with_its_numbers_and_without_its_code(void **state) {
+        const ImageWriterEntry code = { .reason = "late", .code = "other", .code_size = 5 };
+        _cleanup_(image_writer_freep) ImageWriter *writer = NULL;
+        Image old = fixture_open(*state), image;
+        _cleanup_close_ int fd = -1;
+        const void *base;
+        MemfdInfo info;
+        uint32_t number = image_find(&old, 0, "abc", 3);
+        size_t size;
+
+        assert_int_equal(image_writer_new(&writer), 0);
+        assert_int_equal(image_writer_take_index(writer, &old), 0);
+        assert_int_equal(image_writer_set_code(writer, number, &code), 0);
+        assert_int_equal(image_writer_set_code(writer, old.header->entry_count, &code), -EINVAL);
+        assert_int_equal(image_writer_seal(writer, &identity, &fd), 0);
+        assert_int_equal(memfd_check(fd, sizeof(ImageHeader), &info), 0);
+        assert_int_equal(memfd_map(fd, info.size, &base), 0);
+        assert_int_equal(image_open(base, info.size, &image), 0);
+
+        assert_int_equal(image.header->entry_count, old.header->entry_count);
+        assert_int_equal(image.header->left_out_count, old.header->left_out_count);
+        assert_int_equal(image.header->module_count, 1);
+        assert_int_equal(image_find(&image, 0, "abc", 3), number);
+        assert_string_equal(image_string(&image, image_entry(&image, number)->reason, NULL), "late");
+        assert_memory_equal(image_code(&image, image_entry(&image, number), &size), "other", 5);
+        number = image_find(&image, image_walk(&image, "json", 4), "decoder", 7);
+        assert_non_null(image_entry(&image, number));
+        assert_null(image_code(&image, image_entry(&image, number), &size));
+        assert_int_equal(image_entry(&image, number)->file_size, 42);
+        assert_int_equal(image_directory(&image, 0)->entry_count, image_directory(&old, 0)->entry_count);
+        munmap((void *)base, info.size);
+}
+
+static void an_index_that_lies_is_not_taken(void **state) {
+        _cleanup_(image_writer_freep) ImageWriter *writer = NULL;
+        Image image = fixture_open(*state);
+        ImageEntry *entry = (ImageEntry *)image_entry(&image, 3);
+
+        assert_int_equal(image_writer_new(&writer), 0);
+        entry->directory = 2;
+        assert_int_equal(image_writer_take_index(writer, &image), -EBADMSG);
+        entry->directory = 0;
+        entry->name.offset = UINT32_MAX;
+        assert_int_equal(image_writer_take_index(writer, &image), -EBADMSG);
+}
+
 static ImageHeader *fixture_header(Fixture *fixture) {
         return fixture->bytes;
 }
@@ -305,6 +351,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(an_entry_that_lies_gives_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_full_bucket_table_ends_the_search, setup, teardown),
                 cmocka_unit_test_setup_teardown(any_damaged_byte_is_survived, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_index_is_taken_with_its_numbers_and_without_its_code,
+                                                setup, teardown),
+                cmocka_unit_test_setup_teardown(an_index_that_lies_is_not_taken, setup, teardown),
                 cmocka_unit_test(a_name_twice_is_refused_by_the_writer),
         };
 
