@@ -286,6 +286,27 @@ answer = found
     assert running.answer() == ["changed"] * 4
 
 
+def test_what_was_found_long_ago_is_loaded_as_it_is_now(site):
+    """As importlib.util.LazyLoader does: between the two there may be another image, or another daemon."""
+    running = site.start()
+    find = "import importlib.util, __main__\n__main__.spec = importlib.util.find_spec('module')"
+    load = "import __main__\nanswer = __main__.spec.loader.get_code('module').co_consts[0]"
+
+    def supersede():
+        generation = site.image()["generation"]
+        site.write("package/inner.py", f"image {generation}")
+        harness.wait_until(lambda: site.image()["generation"] > generation, "another image")
+
+    for value, meanwhile in enumerate((lambda: None, supersede, site.daemon.kill), 1):
+        site.settle()
+        running.tell(find + f"\nassert {load.partition('answer = ')[2]} == {value - 1}")
+        meanwhile()
+        site.write("module.py", value)
+        time.sleep(0.1)
+        assert running.tell(load) == value
+    site.daemon.start()
+
+
 # -- builders that nobody waits for any more --
 
 

@@ -94,6 +94,11 @@ CHANGES = {
     "written": ("echo 'value = 44' >module3.py", "module3", "44"),
     "written, of the same size and time": ("echo 'value = 8' >module3.py; touch -d '1 hour ago' module3.py", "module3", "8"),
     "replaced by an older file": ("echo 'value = 5' >/srv/old; touch -d '2 hours ago' /srv/old; mv /srv/old module3.py", "module3", "5"),
+    "another module renamed to it": ("rm -r __pycache__; mv module2.py module3.py", "module3", "2"),
+    "a link in its place": (
+        "echo 'value = 73' >/srv/linked; touch -d '2 hours ago' /srv/linked; ln -sf /srv/linked module3.py", "module3", "73"),
+    "another hard link in its place": (
+        "echo 'value = 7' >/srv/other; touch -d '1 hour ago' /srv/other; ln -f /srv/other module3.py", "module3", "7"),
     "shadowed by a package": ("mkdir module3; echo 'value = 6' >module3/__init__.py", "module3", "6"),
     "the package's __init__": ("echo 'value = 66' >package/__init__.py", "package", "66"),
     "below the package": ("echo 'value = 67' >package/inner.py", "package.inner", "67"),
@@ -101,6 +106,8 @@ CHANGES = {
     "the package moved away and another in its place": (
         "cp -a package other; echo 'value = 70' >other/inner.py; touch -d '1 hour ago' other other/inner.py; "
         "mv package away; mv other package", "package.inner", "70"),
+    "the directory above replaced": (
+        "cd ../..; cp -a $N new; echo 'value = 72' >new/modules/module3.py; mv $N old; mv new $N; rm -rf old", "module3", "72"),
     "the whole directory replaced": (
         "cd ..; cp -a modules new; echo 'value = 71' >new/module3.py; mv modules old; mv new modules; rm -rf old",
         "module3", "71"),
@@ -112,7 +119,7 @@ def test_what_changed_while_nobody_watched_is_not_served(machine, venv, warmed, 
     script, module, value = CHANGES[change]
     machine.run("systemctl", "kill", "--signal=STOP", "shimportd.service", check=True)
     time.sleep(0.2)  # what is about as old as the image is not believed anyway
-    machine.shell(f"cd {warmed}; {script}", check=True)
+    machine.shell(f"cd {warmed}; N=$(basename $(dirname {warmed})); {script}", check=True)
     # Killed with the events unread: the next daemon knows of them from the file system alone.
     kill(machine)
     code = f"import {module} as it; print(it.value)"
