@@ -14,8 +14,21 @@ typedef struct Buffer {
         size_t size, room;
 } Buffer;
 
+/* A block of an area. */
+typedef struct Block {
+        uint64_t hash, offset, size; /* size 0: a free place */
+} Block;
+
+/* An area of blocks that are stored once where they are equal: what is there is found by its content. */
+typedef struct Area {
+        Buffer bytes;
+        Block *blocks; /* open addressing, at most half of it in use */
+        size_t n, room;
+} Area;
+
 struct ImageWriter {
-        Buffer directories, entries, strings, texts, code, frozen;
+        Buffer directories, entries, strings, texts;
+        Area code, frozen;
         uint32_t directory_count, entry_count, module_count, left_out_count, text_count;
         ImageString reason; /* the last */
 };
@@ -56,6 +69,72 @@ static int buffer_pad(Buffer *buffer, size_t multiple) {
         return over ? buffer_append(buffer, zeros, multiple - over) : 0;
 }
 
+static Block *area_place(const Area *area, uint64_t hash, const void *data, size_t size) {
+        size_t at = hash & (area->room - 1);
+
+        for (;; at = (at + 1) & (area->room - 1)) {
+                Block *block = &area->blocks[at];
+
+                if (!block->size || (block->hash == hash && block->size == size &&
+                                     (!data || memcmp(area->bytes.data + block->offset, data, size) == 0)))
+                        return block;
+        }
+}
+
+static int area_grow(Area *area) {
+        Area grown = { .room = area->room ? area->room * 2 : 256 };
+
+        if (area->n * 2 < area->room)
+                return 0;
+        grown.blocks = calloc(grown.room, sizeof(*grown.blocks));
+        if (!grown.blocks)
+                return -ENOMEM;
+        for (size_t i = 0; i < area->room; i++) {
+                const Block *block = &area->blocks[i];
+
+                if (block->size)
+                        *area_place(&grown, block->hash, NULL, SIZE_MAX) = *block;
+        }
+        free(area->blocks);
+        area->blocks = grown.blocks;
+        area->room = grown.room;
+        return 0;
+}
+
+/* Return: 0, with where the block lies, or -ENOMEM. */
+static int area_add(Area *area, const void *data, size_t size, uint64_t *ret_offset) {
+        uint64_t hash = image_hash(0, 0, data, size);
+        Block *block;
+        int r;
+
+        if (!size) {
+                *ret_offset = 0;
+                return 0;
+        }
+        r = area_grow(area);
+        if (r < 0)
+                return r;
+        block = area_place(area, hash, data, size);
+        if (!block->size) {
+                uint64_t offset = area->bytes.size;
+
+                r = buffer_append(&area->bytes, data, size);
+                if (r >= 0)
+                        r = buffer_pad(&area->bytes, 16);
+                if (r < 0)
+                        return r;
+                *block = (Block){ .hash = hash, .offset = offset, .size = size };
+                area->n++;
+        }
+        *ret_offset = block->offset;
+        return 0;
+}
+
+static void area_done(Area *area) {
+        free(area->bytes.data);
+        free(area->blocks);
+}
+
 static int writer_string(ImageWriter *writer, const char *string, ImageString *ret_string) {
         size_t length = string ? strlen(string) : 0;
         ImageString result = { .offset = writer->strings.size, .length = length };
@@ -94,8 +173,8 @@ ImageWriter *image_writer_free(ImageWriter *writer) {
         free(writer->entries.data);
         free(writer->strings.data);
         free(writer->texts.data);
-        free(writer->code.data);
-        free(writer->frozen.data);
+        area_done(&writer->code);
+        area_done(&writer->frozen);
         free(writer);
         return NULL;
 }
@@ -152,19 +231,15 @@ static int writer_reason(ImageWriter *writer, const char *reason, ImageString *r
         return 0;
 }
 
-/* Its code and its frozen block, at the end of those so far. */
+/* Its code and its frozen block. */
 static int writer_code(ImageWriter *writer, const ImageWriterEntry *entry, ImageEntry *record) {
         int r;
 
-        record->code_offset = writer->code.size;
         record->code_size = entry->code_size;
-        record->frozen_offset = writer->frozen.size;
         record->frozen_size = entry->frozen_size;
-        r = buffer_append(&writer->code, entry->code, entry->code_size);
+        r = area_add(&writer->code, entry->code, entry->code_size, &record->code_offset);
         if (r >= 0)
-                r = buffer_append(&writer->frozen, entry->frozen, entry->frozen_size);
-        if (r >= 0)
-                r = buffer_pad(&writer->frozen, 16);
+                r = area_add(&writer->frozen, entry->frozen, entry->frozen_size, &record->frozen_offset);
         if (r >= 0)
                 writer->module_count += entry->code_size || entry->frozen_size;
         return r;
@@ -348,8 +423,8 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 { &header.buckets, &buckets },
                 { &header.strings, &writer->strings },
                 { &header.texts, &writer->texts },
-                { &header.code, &writer->code },
-                { &header.frozen, &writer->frozen },
+                { &header.code, &writer->code.bytes },
+                { &header.frozen, &writer->frozen.bytes },
         };
         uint64_t offset = sizeof(header);
         int r;

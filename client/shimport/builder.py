@@ -110,6 +110,7 @@ class Job:
         self.files = []  # (where it stands, directory, name, file, kind, package, status)
         self.links = set()  # (path of a directory, file): those that are symbolic links
         self.seen = set()  # (device, inode) of the directories
+        self.inits = {}  # of packages: what code_of() gave for their __init__, until it is needed again
         self.ways = {}  # whether everybody may go through a directory, see check_way()
         self.fresh = time.time_ns() - RACY_NS
         self.again = False
@@ -370,7 +371,7 @@ class Job:
             self.check(status)
             entry.update(stat=Source.look(status), reason=preload.UNASKED)
             return
-        entry.update(self.taken(directory, name, entry, status) or self.code_of(where, file))
+        entry.update(self.taken(directory, name, entry, status) or self.code_once(where, file, name))
         self.declined += bool(entry["reason"])
         self.modules += 1
 
@@ -444,6 +445,15 @@ class Job:
         except OSError:
             return False
         return True
+
+    def code_once(self, where, file, name):
+        """Likewise; a package's __init__ is two entries, one after the other, of the same code."""
+        if not file.startswith("__init__."):
+            return self.code_of(where, file)
+        found = self.inits.pop(where.path, None) or self.code_of(where, file)
+        if name != "__init__":
+            self.inits[where.path] = found
+        return found
 
     def try_code_of(self, where, file):
         """Likewise, or as a string why there is none."""

@@ -138,6 +138,42 @@ static void an_index_is_taken_with_its_numbers_and_without_its_code(void **state
         munmap((void *)base, info.size);
 }
 
+static void equal_blocks_are_stored_once(void **state) {
+        _cleanup_(image_writer_freep) ImageWriter *writer = NULL;
+        _cleanup_close_ int fd = -1;
+        const void *base;
+        MemfdInfo info;
+        uint32_t root;
+        char name[32], code[32];
+        Image image;
+
+        (void)state;
+        assert_int_equal(image_writer_new(&writer), 0);
+        assert_int_equal(image_writer_add_directory(writer, "", IMAGE_DIRECTORY_COMPLETE, &root), 0);
+        for (int i = 0; i < MANY; i++) {
+                snprintf(name, sizeof(name), "module%d", i);
+                snprintf(code, sizeof(code), "code %d", i % 1000);
+                add(writer, root, name, IMAGE_KIND_SOURCE, IMAGE_NONE, code);
+        }
+        assert_int_equal(image_writer_seal(writer, &identity, &fd), 0);
+        assert_int_equal(memfd_check(fd, sizeof(ImageHeader), &info), 0);
+        assert_int_equal(memfd_map(fd, info.size, &base), 0);
+        assert_int_equal(image_open(base, info.size, &image), 0);
+        assert_int_equal(image.header->code.size, 1000 * 16);
+        assert_int_equal(image.header->module_count, MANY);
+        for (int i = 0; i < MANY; i++) {
+                const ImageEntry *entry;
+                size_t size;
+
+                snprintf(name, sizeof(name), "module%d", i);
+                snprintf(code, sizeof(code), "code %d", i % 1000);
+                entry = image_entry(&image, image_find(&image, 0, name, strlen(name)));
+                assert_memory_equal(image_code(&image, entry, &size), code, strlen(code));
+                assert_int_equal(size, strlen(code));
+        }
+        munmap((void *)base, info.size);
+}
+
 static void an_index_that_lies_is_not_taken(void **state) {
         _cleanup_(image_writer_freep) ImageWriter *writer = NULL;
         Image image = fixture_open(*state);
@@ -354,6 +390,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(an_index_is_taken_with_its_numbers_and_without_its_code,
                                                 setup, teardown),
                 cmocka_unit_test_setup_teardown(an_index_that_lies_is_not_taken, setup, teardown),
+                cmocka_unit_test(equal_blocks_are_stored_once),
                 cmocka_unit_test(a_name_twice_is_refused_by_the_writer),
         };
 
