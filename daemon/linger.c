@@ -35,7 +35,7 @@ bool linger_has_readers(int fd) {
                 return false;
         r = syscalls_set_lease(fd, F_WRLCK);
         if (r < 0)
-                return r == -EAGAIN;
+                return r == -EAGAIN || r == -ENOMEM;
         syscalls_set_lease(fd, F_UNLCK);
         return false;
 }
@@ -43,9 +43,13 @@ bool linger_has_readers(int fd) {
 bool linger_probe_consume(int fd, int *ret_fd) {
         int again = fd < 0 ? -1 : linger_open(fd);
 
+        if (again < 0) {
+                *ret_fd = fd;
+                return fd >= 0;
+        }
         fd_close(fd); /* it is what processes were given: theirs alone from here on */
-        *ret_fd = again < 0 ? -1 : again;
-        return again >= 0 && linger_has_readers(again);
+        *ret_fd = again;
+        return linger_has_readers(again);
 }
 
 static void linger_free(Lingers *lingers, Linger *linger) {

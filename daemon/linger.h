@@ -35,10 +35,10 @@ void lingers_init(Lingers *lingers);
 
 /**
  * linger_probe_consume() - does anybody else read this file?
- * @fd:         opened for reading, by nobody else's open; closed
- * @ret_fd:     the file opened again, to hand out or to ask again
+ * @fd:         opened for reading, by nobody else's open; or -1: nobody
+ * @ret_fd:     the file opened again, to hand out or to ask again, and @fd is closed
  *
- * Return: whether anybody does; false as well if it cannot be told, and then *ret_fd is -1.
+ * Return: whether anybody does; true as well if there is no descriptor to be had just now, and then *ret_fd is @fd.
  */
 bool linger_probe_consume(int fd, int *ret_fd);
 
