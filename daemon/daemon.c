@@ -11,6 +11,7 @@
 #include "daemon.h"
 #include "kept.h"
 #include "log.h"
+#include "loop_memory.h"
 #include "paths.h"
 #include "request.h"
 #include "status.h"
@@ -361,7 +362,7 @@ static void raise_descriptor_limit(void) {
         struct rlimit limit;
 
         if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-                limit.rlim_cur = limit.rlim_max;
+                limit.rlim_cur = limit.rlim_max < LOOP_FDS_MAX ? limit.rlim_max : LOOP_FDS_MAX;
                 (void)setrlimit(RLIMIT_NOFILE, &limit);
         }
 }
@@ -382,6 +383,7 @@ int daemon_run(const DaemonOptions *options) {
         if (r)
                 return r;
         raise_descriptor_limit();
+        loop_memory_reserve();
         r = uv_loop_init(&daemon->loop);
         if (r < 0) {
                 log_error("cannot start: %s", strerror(-r));
