@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include <endian.h>
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,8 +117,9 @@ static void stderr_write(const char *bytes, size_t size) {
 
         if (syscalls_poll(STDERR_FILENO, POLLOUT, 0) == 0)
                 return;
-        written = write(STDERR_FILENO, bytes, size);
-        (void)written;
+        do
+                written = write(STDERR_FILENO, bytes, size);
+        while (written < 0 && errno == EINTR);
 }
 
 static void log_write(const LogAbout *about, LogLevel level, const char *format, va_list arguments) {
