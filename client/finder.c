@@ -14,15 +14,26 @@
 
 /* ---- FileFinder's find_spec ---- */
 
-static PyObject *stock_find_spec(PyTypeObject *stock, PyObject *self, PyObject *const *args, Py_ssize_t n,
-                                 PyObject *keywords) {
-        PyObject *function = PyObject_GetAttrString((PyObject *)stock, "find_spec");
-        PyObject *method = function ? PyMethod_New(function, self) : NULL;
-        PyObject *spec = method ? PyObject_Vectorcall(method, args, (size_t)n, keywords) : NULL;
+/* Arguments of stock's methods, self with them. */
+#define ARGUMENTS_MAX 8
 
-        Py_XDECREF(function);
-        Py_XDECREF(method);
-        return spec;
+/* What the class has by that name, called with a self of ours. It takes no memory that stock would not take. */
+static PyObject *stock_call(PyTypeObject *stock, PyObject *method_name, PyObject *self, PyObject *const *args,
+                            Py_ssize_t n, PyObject *keywords) {
+        size_t all = (size_t)n + (keywords ? (size_t)PyTuple_GET_SIZE(keywords) : 0);
+        PyObject *arguments[ARGUMENTS_MAX] = { self };
+        PyObject *function, *result;
+
+        if (all > ARGUMENTS_MAX - 1)
+                return PyErr_Format(PyExc_TypeError, "%U() takes fewer arguments", method_name);
+        function = PyObject_GetAttr((PyObject *)stock, method_name);
+        if (!function)
+                return NULL;
+        for (size_t i = 0; i < all; i++)
+                arguments[i + 1] = args[i];
+        result = PyObject_Vectorcall(function, arguments, (size_t)n + 1, keywords);
+        Py_DECREF(function);
+        return result;
 }
 
 /* sys.pycache_prefix moves every pyc elsewhere, maybe to ones with other content. */
@@ -202,10 +213,10 @@ static PyObject *finder_find_spec(PyObject *self, PyTypeObject *defining, PyObje
         place = place_at(self, state->finder_slot);
         if (place && !keywords && (n == 1 || n == 2))
                 spec = find_in_image(state, self, place, args[0]);
-        if (spec || PyErr_Occurred())
+        if (spec || (PyErr_Occurred() && !memory_was_short()))
                 return spec;
         state->counters.fallback += place != NULL;
-        return stock_find_spec(defining->tp_base, self, args, n, keywords);
+        return stock_call(defining->tp_base, state->names.find_spec, self, args, n, keywords);
 }
 
 /* A program may have given the class, which it finds by a finder's type(), a method of its own. */
@@ -236,19 +247,17 @@ int finder_lacks(ModuleState *state, PyObject *finder, const char *tail, size_t 
         place->listed = true;
         if (place_ask(state, place, tail, length, false, &number) == ANSWER_ABSENT)
                 return 1;
-        return PyErr_Occurred() ? -1 : 0;
+        return PyErr_Occurred() && !memory_was_short() ? -1 : 0;
 }
 
 /* FileFinder's own, and a barrier before the next answer: PEP 451 has it called when files have been made. */
 static PyObject *finder_invalidate_caches(PyObject *self, PyObject *args) {
         ModuleState *state = state_of(self);
-        PyObject *method =
-                state ? PyObject_GetAttr((PyObject *)state->stock_finder, state->names.invalidate_caches)
+        PyObject *result =
+                state ? stock_call(state->stock_finder, state->names.invalidate_caches, self, NULL, 0, NULL)
                       : NULL;
-        PyObject *result = method ? PyObject_CallOneArg(method, self) : NULL;
 
         (void)args;
-        Py_XDECREF(method);
         if (result)
                 root_doubt(state);
         return result;
@@ -355,7 +364,7 @@ static PyObject *finder_make(PyTypeObject *type, PyObject *args, PyObject *kwarg
                 prefix = path_prefix(PyTuple_GET_ITEM(args, 0));
                 place = prefix ? place_new(state, root, root->mapping, directory, prefix) : NULL;
                 Py_XDECREF(prefix);
-                if (!place)
+                if (!place && !memory_was_short())
                         return NULL;
         }
         self = instance_new(type);
@@ -363,6 +372,8 @@ static PyObject *finder_make(PyTypeObject *type, PyObject *args, PyObject *kwarg
                 place_put(self, state->finder_slot, place);
         else
                 Py_XDECREF(place);
+        if (!self && type == state->finder_type && memory_was_short())
+                return PyObject_Call((PyObject *)state->stock_finder, args, kwargs);
         return self;
 }
 
@@ -372,10 +383,14 @@ static int stock_init(ModuleState *state, PyObject *self, PyObject *args, PyObje
 
         if (!state->stock_finder)
                 PyErr_SetString(PyExc_ImportError, "Python is shutting down");
+        else if (!kwargs && PyTuple_GET_SIZE(args) < ARGUMENTS_MAX)
+                result = stock_call(state->stock_finder, state->names.__init__, self,
+                                    &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args), NULL);
         else
                 function = PyObject_GetAttr((PyObject *)state->stock_finder, state->names.__init__);
         method = function ? PyMethod_New(function, self) : NULL;
-        result = method ? PyObject_Call(method, args, kwargs) : NULL;
+        if (method)
+                result = PyObject_Call(method, args, kwargs);
         Py_XDECREF(function);
         Py_XDECREF(method);
         Py_XDECREF(result);
@@ -414,7 +429,7 @@ static int finder_init(PyObject *self, PyObject *args, PyObject *kwargs) {
         }
         Py_XDECREF(path);
         Py_XDECREF(loaders);
-        return r < 0 ? -1 : 0;
+        return r < 0 && !memory_was_short() ? -1 : 0;
 }
 
 static void finder_touch(PyObject *self, ModuleState *state) {

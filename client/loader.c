@@ -69,7 +69,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         name = PyObject_GetAttr(self, state->names.name);
         path = name ? PyObject_GetAttr(self, state->names.path) : NULL;
         if (!path)
-                goto finish;
+                goto failed;
         if (!PyUnicode_CheckExact(name) || !PyUnicode_CheckExact(path) || !PyUnicode_CheckExact(fullname) ||
             (name != fullname && PyUnicode_Compare(name, fullname) != 0))
                 goto stock;
@@ -81,7 +81,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         if (loader_is_uncached(place)) {
                 look = pyc_look(place, path, &pyc);
                 if (look < 0)
-                        goto finish;
+                        goto failed;
                 if (look == PYC_OTHER)
                         goto stock;
         }
@@ -92,7 +92,10 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
                 if (look == PYC_MISSING && pyc_write(state, self, place, code, path, pyc) < 0)
                         Py_CLEAR(code);
         }
-        if (code || PyErr_Occurred())
+        if (code)
+                goto finish;
+failed:
+        if (PyErr_Occurred() && !memory_was_short())
                 goto finish;
 stock:
         state->counters.fallback++;
@@ -151,7 +154,7 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         ModuleState *state = state_of(self);
         PyObject *result;
 
-        if (!state || loader_step_back(state, self, module) < 0)
+        if (!state || (loader_step_back(state, self, module) < 0 && !memory_was_short()))
                 return NULL;
         collect_begin(&state->collect);
         result = stock_call(state, state->names.exec_module, self, module);

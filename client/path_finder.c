@@ -62,7 +62,7 @@ static int entry_lacks(ModuleState *state, PyObject *entry, const char *tail, si
         int r = finder == Py_None;
 
         if (!finder)
-                return PyErr_Occurred() ? -1 : 0;
+                return PyErr_Occurred() && !memory_was_short() ? -1 : 0;
         if (Py_IS_TYPE(finder, state->finder_type))
                 r = finder_lacks(state, finder, tail, length);
         Py_DECREF(finder);
@@ -157,10 +157,14 @@ static PyObject *sieve_call(PyObject *self, PyObject *const *args, Py_ssize_t n)
                 goto stock;
         }
         tail = finder_tail(args[1], &length);
-        if (tail)
-                return search_new((Sieve *)self, path, args[1], tail, length);
+        if (tail) {
+                PyObject *search = search_new((Sieve *)self, path, args[1], tail, length);
+
+                if (search)
+                        return search;
+        }
 stock:
-        return PyErr_Occurred() ? NULL : Py_NewRef(args[2]);
+        return PyErr_Occurred() && !memory_was_short() ? NULL : Py_NewRef(args[2]);
 }
 
 static void sieve_dealloc(PyObject *self) {

@@ -129,6 +129,15 @@ static inline ModuleState *state_of(PyObject *self) {
         return module ? PyModule_GetState(module) : NULL;
 }
 
+/* Ours came to an end for want of memory: that is no reason to fail an import, stock may do with what there is, or will
+ * say so itself. Return: whether that was so, and there is no exception any more. */
+static inline bool memory_was_short(void) {
+        if (!PyErr_Occurred() || !PyErr_ExceptionMatches(PyExc_MemoryError))
+                return false;
+        PyErr_Clear();
+        return true;
+}
+
 /* object.__new__(type): not tp_alloc alone, which leaves a Python class's attributes unprepared in 3.11. */
 static inline PyObject *instance_new(PyTypeObject *type) {
         PyObject *none = PyTuple_New(0);
