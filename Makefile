@@ -137,6 +137,7 @@ help:
 	@echo 'make conformance-matrix   likewise, in the chroot'
 	@echo 'make race           changes files and imports them, ROUNDS=20000 times, or until KILLS=500 daemons are dead'
 	@echo 'make flood          makes ten thousand changes a second for FLOOD=60 seconds'
+	@echo 'make faults         makes every system call and allocation fail, at each place in turn'
 	@echo 'make fuzz           looks for inputs that do harm, for SECONDS=60 with each target; FUZZ="image thaw"'
 	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs; draws build/bench/chart.svg'
 	@echo 'make chart          draws chart.svg, for the README, of what was measured last'
@@ -190,7 +191,12 @@ $(BUILD)/tests/%: $(OBJ)/tests/unit/%.o $(LIBRARIES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(UNIT_LIBS)
 
-units: $(UNITS)
+# Stands in front of the C library in the fault tests. Without a sanitizer, whatever it stands before is built with.
+$(BUILD)/tests/fault.so: tests/fault/fault.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -fPIC -shared -o $@ $<
+
+units: $(UNITS) $(BUILD)/tests/fault.so
 
 $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libshared.a
 	@mkdir -p $(@D)
@@ -228,7 +234,7 @@ $(BUILD)/fuzzers/thaw: $(FUZZ_THAW_OBJECTS) $(if $(FUZZER),,$(OBJ)/tests/fuzz/re
 FUZZ_CFLAGS = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 
 replay-build:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/replay SANITIZE=address,undefined CFLAGS="$(FUZZ_CFLAGS)" fuzzers
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/replay SANITIZE=address,undefined CFLAGS="$(FUZZ_CFLAGS)" fuzzers programs
 
 fuzz-build:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang FUZZER=1 SANITIZE=fuzzer-no-link,address,undefined \
@@ -330,6 +336,13 @@ race:
 	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
 	@$(MAKE) --no-print-directory build
 	@$(TEST_PYTHON) tests/race.py --rounds $(ROUNDS) --kills $(KILLS)
+
+# Every call of the daemon, of builders and of processes fails once, at each place in turn; make check tries some places.
+.PHONY: faults
+faults:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
+	$(BUILDING) build units replay-build
+	@FAULTS=whole $(TEST_PYTHON) -m pytest -q -s -p no:cacheprovider tests/fault
 
 # SECONDS of each fuzz target.
 SECONDS ?= 60
@@ -439,7 +452,7 @@ deb:
 
 # ---------------------------------------------------------------------------------------------------------
 
-C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] \
+C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] tests/fault/*.c \
         tests/bench/*.c)
 
 format:

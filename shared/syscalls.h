@@ -3,9 +3,9 @@
 #define SHIMPORT_SYSCALLS_H
 
 /*
- * The seam: system calls that can fail in interesting ways go through here, and the fault tests stand a
- * failing one in their place by linking another definition (ld --wrap). Each gives what the system call gives,
- * with the errno negated in place of -1, and none is retried here; close keeps errno.
+ * The seam: system calls that can fail in interesting ways go through here. Each gives what the system call gives, with
+ * the errno negated in place of -1, and none is retried here; close keeps errno. The fuzz targets stand other definitions
+ * in their place (ld --wrap); the fault tests make the C library's own fail, and so those as well that are not here.
  */
 
 #include <stddef.h>

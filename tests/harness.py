@@ -144,7 +144,7 @@ def public_directory():
 class Daemon:
     """A private shimportd. Its socket and its log are in a directory of its own."""
 
-    def __init__(self, directory, config=None, arguments=(), prefix=()):
+    def __init__(self, directory, config=None, arguments=(), prefix=(), program=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.socket = self.directory / "socket"
@@ -152,13 +152,14 @@ class Daemon:
         self.config = None
         self.process = None
         self.prefix = list(prefix)
+        self.program = program or SHIMPORTD
         self.arguments = list(arguments)
         if config is not None:
             self.config = self.directory / "shimport.conf"
             self.config.write_text(config)
 
     def start(self):
-        command = [*self.prefix, SHIMPORTD, "--socket", self.socket, *self.arguments]
+        command = [*self.prefix, self.program, "--socket", self.socket, *self.arguments]
         if self.config:
             command += ["--config", self.config]
         with open(self.log_path, "ab") as log:

@@ -68,7 +68,7 @@ def run_integration(results, arguments):
         return run_pytest(results / "pytest.xml", *arguments)
     tests = ROOT / "tests"
     workers = len(os.sched_getaffinity(0))
-    run_pytest(results / "pytest.xml", "-n", workers, tests / "integration", tests / "conformance")
+    run_pytest(results / "pytest.xml", "-n", workers, tests / "integration", tests / "conformance", tests / "fault")
     run_pytest(results / "systemd.xml", tests / "systemd")
 
 
