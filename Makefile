@@ -138,6 +138,7 @@ help:
 	@echo 'make race           changes files and imports them, ROUNDS=20000 times, or until KILLS=500 daemons are dead'
 	@echo 'make flood          makes ten thousand changes a second for FLOOD=60 seconds'
 	@echo 'make faults         makes every system call and allocation fail, at each place in turn'
+	@echo 'make soak           lets neighbours at their worst loose on a daemon for SECONDS=60'
 	@echo 'make fuzz           looks for inputs that do harm, for SECONDS=60 with each target; FUZZ="image thaw"'
 	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs; draws build/bench/chart.svg'
 	@echo 'make chart          draws chart.svg, for the README, of what was measured last'
@@ -344,8 +345,15 @@ faults:
 	$(BUILDING) build units replay-build
 	@FAULTS=whole $(TEST_PYTHON) -m pytest -q -s -p no:cacheprovider tests/fault
 
-# SECONDS of each fuzz target.
+# SECONDS of neighbours at their worst, or of each fuzz target.
 SECONDS ?= 60
+
+.PHONY: soak
+soak:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
+	$(BUILDING) build
+	@$(TEST_PYTHON) tests/soak.py --seconds $(SECONDS)
+
 FUZZ ?=
 
 fuzz:
