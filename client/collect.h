@@ -16,7 +16,7 @@
  * A hold lends the youngest generation a number of allocations before its threshold counts. So whatever a module
  * sees or sets (gc.isenabled(), thresholds, callbacks, gc.collect()) is as it was; a collection that it asks for
  * itself ends the hold; and a module whose body never ends is collected again when the loan is used up. What the
- * import made is then of the second generation, where collections would have moved it.
+ * import made is then of the oldest generation, where collections would have moved what is still alive.
  */
 
 #include <Python.h>

@@ -286,12 +286,12 @@ static inline struct gc_generation *facts_generations(void) {
                                         _Alignof(struct gc_generation) * _Alignof(struct gc_generation));
 }
 
-/* Moves the youngest generation into the second, as a collection does with what is alive. 3.14 began with generations
- * of another kind. */
+/* Moves the youngest generation into the oldest, as collections do with what stays alive. 3.14 began with generations of
+ * another kind. */
 static inline void facts_gc_age(void) {
 #if !FACTS_IS(14)
         struct gc_generation *generations = facts_generations();
-        PyGC_Head *from = &generations[0].head, *to = &generations[1].head, *first, *last, *before;
+        PyGC_Head *from = &generations[0].head, *to = &generations[FACTS_GENERATIONS - 1].head, *first, *last, *before;
 
         first = _PyGCHead_NEXT(from);
         if (first == from || PyInterpreterState_Get()->gc.collecting)
