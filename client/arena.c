@@ -12,7 +12,7 @@
 
 /* Pages are asked for in batches of a part of what is in use already, within these bounds: so much may be in vain. */
 #define BATCH_PART 16
-#define BATCH_MIN ((size_t)32 << 10)
+#define BATCH_MIN ((size_t)16 << 10)
 #define BATCH_MAX ((size_t)512 << 10)
 
 struct Arena {

@@ -7,10 +7,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "block.h"
 
-/* Strings are kept in small pages, so that a process that uses few of many texts pays for few. */
+/*
+ * Strings are kept in small pages, so that a process that uses few of many texts pays for few. There is room for a page
+ * for each run of texts; they are taken in turn, as they are needed, and memory that is not is never touched.
+ */
 #define PAGE_TEXTS 16u
 
 typedef struct Page {
@@ -23,18 +27,31 @@ struct Texts {
         const uint8_t *table;
         size_t size;
         uint32_t count;
-        Page *pages[];
+        uint32_t used;    /* pages, 0 is none */
+        size_t room;      /* bytes, of both that follow */
+        Page *pages;      /* first the pages */
+        uint32_t *places; /* which page has the texts from i * PAGE_TEXTS on */
 };
 
 int texts_new(const Facts *facts, Arena *arena, const void *table, size_t size, uint32_t count,
               Texts **ret_texts) {
         Texts *texts;
+        size_t runs;
 
         if (count > size / sizeof(BlockText))
                 return -EINVAL;
-        texts = calloc(1, sizeof(*texts) + ((size_t)count / PAGE_TEXTS + 1) * sizeof(Page *));
+        texts = calloc(1, sizeof(*texts));
         if (!texts)
                 return -ENOMEM;
+        runs = (size_t)count / PAGE_TEXTS + 1;
+        texts->room = (runs + 1) * sizeof(Page) + runs * sizeof(uint32_t);
+        texts->pages = mmap(NULL, texts->room, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (texts->pages == MAP_FAILED) {
+                free(texts);
+                return -ENOMEM;
+        }
+        texts->places = (uint32_t *)(texts->pages + runs + 1);
         texts->facts = facts;
         texts->arena = arena;
         texts->table = table;
@@ -47,8 +64,7 @@ int texts_new(const Facts *facts, Arena *arena, const void *table, size_t size, 
 Texts *texts_free(Texts *texts) {
         if (!texts)
                 return NULL;
-        for (uint32_t i = 0; i <= texts->count / PAGE_TEXTS; i++)
-                free(texts->pages[i]);
+        munmap(texts->pages, texts->room);
         free(texts);
         return NULL;
 }
@@ -103,38 +119,30 @@ static PyObject *text_make(const Texts *texts, uint32_t number) {
 }
 
 void texts_expect(const Texts *texts, uint32_t number) {
-        const Page *page;
+        uint32_t page;
 
         if (number >= texts->count)
                 return;
-        page = texts->pages[number / PAGE_TEXTS];
+        page = texts->places[number / PAGE_TEXTS];
         if (page)
-                __builtin_prefetch(&page->strings[number % PAGE_TEXTS]);
+                __builtin_prefetch(&texts->pages[page].strings[number % PAGE_TEXTS]);
         else
                 __builtin_prefetch((const BlockText *)texts->table + number);
 }
 
 PyObject *texts_get(Texts *texts, uint32_t number) {
-        PyObject *string;
-        Page *page;
+        PyObject **string;
+        uint32_t *page;
 
         if (number >= texts->count)
                 return NULL;
-        page = texts->pages[number / PAGE_TEXTS];
-        if (!page) {
-                page = calloc(1, sizeof(*page));
-                if (!page) {
-                        PyErr_NoMemory();
-                        return NULL;
-                }
-                texts->pages[number / PAGE_TEXTS] = page;
-        }
-        string = page->strings[number % PAGE_TEXTS];
-        if (!string) {
-                string = text_make(texts, number);
-                page->strings[number % PAGE_TEXTS] = string;
-        }
-        return string;
+        page = &texts->places[number / PAGE_TEXTS];
+        if (!*page)
+                *page = ++texts->used;
+        string = &texts->pages[*page].strings[number % PAGE_TEXTS];
+        if (!*string)
+                *string = text_make(texts, number);
+        return *string;
 }
 
 #endif

@@ -14,18 +14,16 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 CLIENT_DIRECTORY = os.path.dirname(HERE)
 
-# What the one line of a .pth file runs: it loads one shared object by its path, beside the file itself, and looks for
-# nothing. `sitedir` is what site.addpackage() calls the directory, when it executes the line. A directory that
-# interpreters of several versions and builds share may hold an extension for each: the name says whose it is. Whatever
-# goes wrong leaves the interpreter as it was.
-ACTIVATE = """\
-try:
- import _imp as i, _frozen_importlib as b, _frozen_importlib_external as e
- if '_shimport' not in sys.modules:
-  p = sitedir + '/_shimport' + i.extension_suffixes()[0]
-  b._load(b.spec_from_loader('_shimport', e.ExtensionFileLoader('_shimport', p))).activate()
-except Exception: pass
-"""
+# The one line of a .pth file: it loads one shared object by its path, beside the file itself, and looks for nothing.
+# `sitedir` is what site.addpackage() calls the directory, when it executes the line. A directory that interpreters of
+# several versions and builds share may hold an extension for each: the name says whose it is. Whatever goes wrong leaves
+# the interpreter as it was. It is compiled at every start, and again by a site that comes past twice, so it is short.
+ACTIVATE = (
+    "import _frozen_importlib_external as e; '_shimport' in e.sys.modules or exec(\""
+    "try: e._bootstrap._load(e.spec_from_file_location('_shimport',"
+    " sitedir + '/_shimport' + e._imp.extension_suffixes()[0])).activate()\\n"
+    "except Exception: pass\")\n"
+)
 
 
 def suffix():
@@ -45,7 +43,7 @@ def activation():
     """What makes site activate shimport: [file name, content], see site.addpackage() and PEP 829."""
     if sys.hexversion >= 0x030F0000:
         return ["00-shimport.start", "_shimport:activate\n"]
-    return ["00-shimport.pth", "import sys; exec(%r)\n" % ACTIVATE]
+    return ["00-shimport.pth", ACTIVATE]
 
 
 def describe():
