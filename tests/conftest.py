@@ -22,6 +22,15 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("python", found, ids=[str(python) for python in found], scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for them
+def pytest_collection_modifyitems(items):
+    """The tests of one interpreter make a group, so that its images are built in one worker."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        if parameters and "python" in parameters.params:
+            item.add_marker(pytest.mark.xdist_group(str(parameters.params["python"])))
+
+
 @pytest.fixture(scope="session")
 def public():
     with harness.public_directory() as path:

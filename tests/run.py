@@ -62,13 +62,14 @@ def run_pytest(report, *arguments):
 
 
 def run_integration(results, arguments):
-    """As many tests at once as there are processors, each such worker with a daemon of its own; but the machines that
-    tests boot, and measure, one after the other."""
+    """As many tests at once as there are processors, each such worker with a daemon of its own, and all tests of an
+    interpreter in one of them; but the machines that tests boot, and measure, one after the other."""
     if arguments:
         return run_pytest(results / "pytest.xml", *arguments)
     tests = ROOT / "tests"
     workers = len(os.sched_getaffinity(0))
-    run_pytest(results / "pytest.xml", "-n", workers, tests / "integration", tests / "conformance", tests / "fault")
+    parallel = [tests / name for name in ("integration", "conformance", "fault")]
+    run_pytest(results / "pytest.xml", "-n", workers, "--dist=loadgroup", *parallel)
     run_pytest(results / "systemd.xml", tests / "systemd")
 
 
