@@ -68,6 +68,7 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/staleness.c $(addp
         audit.c \
         code.c \
         collect.c \
+        create.c \
         entry.c \
         facts.c \
         finder.c \

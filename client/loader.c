@@ -4,6 +4,7 @@
 
 #include "audit.h"
 #include "code.h"
+#include "create.h"
 #include "place.h"
 #include "pyc.h"
 #include "stock.h"
@@ -139,6 +140,8 @@ static int loader_step_back(ModuleState *state, PyObject *self, PyObject *module
         Py_XDECREF(found);
         if (found != self)
                 return found ? 0 : -1;
+        if (create_learn(state, module, spec) < 0)
+                return -1;
         stock = loader_as_stock(state, self);
         if (!stock)
                 return PyErr_Occurred() ? -1 : 0;
@@ -147,6 +150,16 @@ static int loader_step_back(ModuleState *state, PyObject *self, PyObject *module
                 r = PyDict_SetItem(dict, state->names.__loader__, stock);
         Py_DECREF(stock);
         return r;
+}
+
+static PyObject *loader_create_module(PyObject *self, PyObject *spec) {
+        ModuleState *state = state_of(self);
+
+        if (!state)
+                return NULL;
+        if (!state->active || stock_is_patched(state))
+                return stock_call(state, state->names.create_module, self, spec);
+        return create_module(state, spec);
 }
 
 /* Stock's own, frames and all, with the collector held. */
@@ -179,6 +192,8 @@ static PyObject *loader_class(PyObject *self, void *closure) {
 PyTypeObject *loader_type_new(ModuleState *state) {
         static PyMethodDef methods[] = {
                 { "get_code", loader_get_code, METH_O, "Concrete implementation of InspectLoader.get_code." },
+                { "create_module", loader_create_module, METH_O,
+                  "Use default semantics for module creation." },
                 { "exec_module", loader_exec_module, METH_O, "Execute the module." },
                 { "__reduce_ex__", loader_reduce, METH_O, NULL },
                 { 0 },

@@ -45,6 +45,12 @@ typedef struct Root Root;
         X(__dict__)                   \
         X(__loader__)                 \
         X(__spec__)                   \
+        X(__package__)                \
+        X(__path__)                   \
+        X(__file__)                   \
+        X(__cached__)                 \
+        X(_set_fileattr)              \
+        X(create_module)              \
         X(__init__)
 
 typedef struct Names {
@@ -62,8 +68,18 @@ typedef struct SpecShape {
         PyObject *values[SPEC_ATTRIBUTES_MAX]; /* NULL: the spec's own; a list: a fresh one each */
 } SpecShape;
 
+/* What stock makes of a new module, see create.h. */
+typedef struct Created {
+        enum {
+                CREATED_UNKNOWN,
+                CREATED_KNOWN,
+                CREATED_OTHERWISE
+        } learnt;
+        bool package, cached; /* whether it sets these attributes */
+} Created;
+
 /* Stock's methods as they were at activation: where a program has put its own in their place, stock answers. */
-#define STOCK_METHODS 5
+#define STOCK_METHODS 6
 #define STOCK_SEARCH_METHODS 3
 
 typedef struct Counters {
@@ -86,11 +102,13 @@ typedef struct ModuleState {
         PyObject *loader_details;    /* what that gives to FileFinder after the path, a tuple */
         PyObject *loaders;           /* what FileFinder makes of them: its suffixes in turn */
         PyObject *fix_co_filename;   /* _imp._fix_co_filename */
+        PyObject *module_from_spec;  /* the code of importlib's */
         PyObject *stock_methods[STOCK_METHODS];
         PyObject *search_methods[STOCK_SEARCH_METHODS]; /* PathFinder's */
         unsigned stock_versions[3];                     /* see stock_is_patched() */
         PyObject *sys_dict;
         SpecShape shape;
+        Created created;
 
         PyTypeObject *place_type, *finder_type, *loader_type, *sieve_type, *search_type;
         struct Sieve *sieve;     /* see path_finder.h */

@@ -15,7 +15,7 @@ static void stock_methods(const ModuleState *state, StockMethod ret_methods[STOC
         const StockMethod methods[] = {
                 { state->stock_finder, names->find_spec },      { state->stock_loader, names->get_code },
                 { state->stock_loader, names->get_data },       { state->stock_loader, names->path_stats },
-                { state->stock_loader, names->source_to_code },
+                { state->stock_loader, names->source_to_code }, { state->stock_loader, names->create_module },
         };
 
         _Static_assert(ELEMENTSOF(methods) == STOCK_METHODS, "each method has its place in the state");
@@ -86,6 +86,17 @@ static PyObject *learn_class(PyObject *module, const char *name) {
         return class;
 }
 
+/* The code of a function of importlib's own. Return: new, or NULL with an exception. */
+static PyObject *learn_code(const char *name) {
+        PyObject *bootstrap = PyImport_ImportModule("_frozen_importlib");
+        PyObject *function = bootstrap ? PyObject_GetAttrString(bootstrap, name) : NULL;
+        PyObject *code = function ? PyObject_GetAttrString(function, "__code__") : NULL;
+
+        Py_XDECREF(bootstrap);
+        Py_XDECREF(function);
+        return code;
+}
+
 /* Is it path_hook_for_FileFinder(), a closure over FileFinder and these details? Return: 1, 0, or -1. */
 static int is_file_hook(const ModuleState *state, PyObject *hook, PyObject *details) {
         PyObject *closure = PyFunction_Check(hook) ? PyFunction_GET_CLOSURE(hook) : NULL;
@@ -149,10 +160,11 @@ int stock_learn(ModuleState *state) {
         state->extension_loader = learn_class(external, "ExtensionFileLoader");
         state->fix_co_filename = PyObject_GetAttrString(imp, "_fix_co_filename");
         state->path_finder = (PyTypeObject *)learn_class(external, "PathFinder");
+        state->module_from_spec = learn_code("module_from_spec");
         details = PyObject_CallMethod(external, "_get_supported_file_loaders", NULL);
         if (!state->stock_finder || !state->stock_loader || !state->sourceless_loader ||
-            !state->extension_loader || !state->fix_co_filename || !state->path_finder || !details ||
-            !state->sys_dict)
+            !state->extension_loader || !state->fix_co_filename || !state->module_from_spec ||
+            !state->path_finder || !details || !state->sys_dict)
                 goto finish;
         r = learn_hooks(state, details);
         if (r != 0)
@@ -185,6 +197,7 @@ void stock_forget(ModuleState *state) {
         Py_CLEAR(state->sourceless_loader);
         Py_CLEAR(state->extension_loader);
         Py_CLEAR(state->fix_co_filename);
+        Py_CLEAR(state->module_from_spec);
         Py_CLEAR(state->path_finder);
         Py_CLEAR(state->zip_importer);
         Py_CLEAR(state->file_hook);
