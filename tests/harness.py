@@ -28,6 +28,7 @@ SHIMPORTD = BUILD / "bin" / "shimportd"
 SHIMPORTCTL = BUILD / "bin" / "shimportctl"
 
 PATIENCE = 60  # seconds for anything that should take one
+BUDGET_MS = 5000  # for an answer of the daemon, when tests run side by side
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,11 @@ class Daemon:
         assert self.fds() == expected
 
     def env(self, **changes):
-        return environment(**{"SHIMPORT_SOCKET": self.socket, **changes})
+        """That of a process that speaks to this daemon, and waits for it on a busy machine, too. Who names another socket
+        waits as long as processes do by themselves."""
+        if "SHIMPORT_SOCKET" not in changes:
+            changes = {"SHIMPORT_SOCKET": self.socket, "SHIMPORT_BUDGET_MS": BUDGET_MS, **changes}
+        return environment(**changes)
 
     def ctl(self, *arguments, **options):
         return run([SHIMPORTCTL, "--socket", self.socket, *arguments], **options)

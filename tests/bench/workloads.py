@@ -35,7 +35,7 @@ class Workloads:
     def __init__(self, interpreter, daemon, directory):
         self.directory = directory
         self.interpreter = interpreter
-        self.env = daemon.env()
+        self.env = daemon.env(SHIMPORT_BUDGET_MS=None)
         self.pair = harness.Pair(interpreter, daemon, directory / "plain").warm()
         self.full = harness.Pair(interpreter, daemon, directory / "full", system_site=True).warm()
 

@@ -168,7 +168,7 @@ def test_daemon_that_is_stopped(one_pair, make_daemon):
     daemon.warm(one_pair.shim)
     os.kill(daemon.pid, signal.SIGSTOP)
     try:
-        env = daemon.env()
+        env = daemon.env(SHIMPORT_BUDGET_MS=None)
         stock = min(seconds(lambda: one_pair.run_stock("-c", CODE, env=env)) for _ in range(3))
         one_pair.same("-c", CODE, env=env)
         ours = min(seconds(lambda: one_pair.run_shim("-c", CODE, env=env)) for _ in range(3))
@@ -180,7 +180,7 @@ def test_daemon_that_is_stopped(one_pair, make_daemon):
         one_pair.same("-c", CODE, env=env)
     finally:
         os.kill(daemon.pid, signal.SIGCONT)
-    harness.wait_until(lambda: one_pair.status(code=CODE, env=env)["served"] > 0, "the daemon to be back")
+    harness.wait_until(lambda: one_pair.status(code=CODE, env=daemon.env())["served"] > 0, "the daemon to be back")
 
 
 def test_daemon_absent(pair, tmp_path):
