@@ -2,7 +2,7 @@
 """
 make race: change something, then attach or call the barrier, then import; in the same round stock does the same.
 
-    tests/race.py [--rounds N] [--kills N] [--seed N] [--python PYTHON] [--validate stat] [--user UID]
+    tests/race.py [--rounds N] [--kills N] [--seed N] [--python PYTHON] [--validate stat] [--preload used] [--user UID]
 
 Every kind of change that an import can notice is made at random to four roots, one of them a git work tree with two
 branches of packages of the standard library, and one the site-packages of a virtual environment that pip installs into.
@@ -39,6 +39,7 @@ QUIET = 50  # modules that nobody changes
 AGAIN_PAUSE = 0.005
 AGAIN_SLACK = 0.5  # seconds beyond one build, to be scheduled
 USER = 65534
+CONFIG = "[daemon]\nBuildJobs=8\nValidate={0.validate}\nPreload={0.preload}\n"
 
 
 class Worker:
@@ -105,14 +106,14 @@ class Load(threading.Thread):
 
 
 class Race:
-    def __init__(self, python, directory, seed, validate):
+    def __init__(self, python, directory, options):
         self.python = python
-        self.random = random.Random(seed)
+        self.random = random.Random(options.seed)
         # So many builders that the standard library's, of which no image is needed here, keep no other waiting.
-        self.daemon = harness.Daemon(directory / "daemon", config=f"[daemon]\nBuildJobs=8\nValidate={validate}\n")
+        self.daemon = harness.Daemon(directory / "daemon", config=CONFIG.format(options))
         self.daemon.start()
         self.env = self.daemon.env(SHIMPORT_BUDGET_MS=5000)
-        self.tree = Tree(directory / "tree", self.random, python, watched=validate == "auto")
+        self.tree = Tree(directory / "tree", self.random, python, watched=options.validate == "auto")
         self.make_quiet(directory / "quiet")
         self.fork = Worker(python, self.env, "fork")
         self.stay = None
@@ -296,6 +297,7 @@ def as_user(options, python, directory):
     command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", f"HOME={home}"]
     command += [f"SHIMPORT_BUILD={directory / 'build'}", sys.executable, "-B", directory / "tests" / "race.py"]
     command += ["--rounds", (options.rounds + 1) // 2, "--kills", (options.kills + 1) // 2, "--validate", options.validate]
+    command += ["--preload", options.preload]
     return [str(part) for part in [*command, "--seed", options.seed + 1, "--python", python, "--user", USER]]
 
 
@@ -306,6 +308,7 @@ def main():
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--python", default=None, help="the first that the client was built for")
     parser.add_argument("--validate", choices=["auto", "stat"], default="auto", help="how the daemon learns of changes")
+    parser.add_argument("--preload", choices=["all", "used"], default="all", help="whose code is held")
     parser.add_argument("--user", type=int, default=None, help="who runs it")
     options = parser.parse_args()
     python = options.python or harness.interpreters()[0].executable
@@ -326,7 +329,7 @@ def run(options, python):
     who = f"as user {os.geteuid()}"
     print(f"{who}: seed {options.seed}, {python}", flush=True)
     with harness.public_directory() as directory:
-        race = Race(python, directory, options.seed, options.validate)
+        race = Race(python, directory, options)
         signal.signal(signal.SIGTERM, lambda *_: setattr(race, "stopping", True))  # what was done is summed up
         began = time.monotonic()
         try:

@@ -57,11 +57,9 @@ def forked(question):
     if pid:
         os.waitpid(pid, 0)
         return
-    try:
-        begin(question)
-        print(answer(question), flush=True)
-    finally:
-        os._exit(0)
+    begin(question)
+    print(answer(question), flush=True)
+    sys.exit()  # a whole end: it is then that a process reports what it wanted
 
 
 def stayed(question):
