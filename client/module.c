@@ -310,16 +310,16 @@ static PyObject *module_lookup(PyObject *module, PyObject *args) {
         if (!root)
                 Py_RETURN_NONE;
         image = root->mapping ? &root->mapping->image : NULL;
-        if (directory == IMAGE_NONE) {
+        if (!image || directory == IMAGE_NONE) {
                 kind = image ? "no directory" : "no image";
         } else {
                 number = image_find(image, directory, name, (size_t)name_length);
                 stale = !mapping_is_live(root->mapping) ||
                         staleness_directory(&root->mapping->staleness, directory);
         }
-        if (number != IMAGE_NONE)
+        if (image && number != IMAGE_NONE)
                 entry = image_entry(image, number);
-        if (entry) {
+        if (image && entry) {
                 kind = entry->kind < ELEMENTSOF(kinds) ? kinds[entry->kind] : "unknown";
                 reason = image_string(image, entry->reason, NULL);
                 stale |= staleness_entry(&root->mapping->staleness, number);

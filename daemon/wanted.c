@@ -95,6 +95,15 @@ static WantedUser *set_heaviest(WantedSet *set) {
         return heaviest;
 }
 
+/* Return: whether there was one. */
+static bool user_forget_oldest(WantedSet *set, WantedUser *user) {
+        WantedName *oldest = user_oldest(user);
+
+        if (oldest)
+                name_remove(set, oldest);
+        return oldest;
+}
+
 /* Return: whether there is room for one more of the user's in all. */
 static bool set_make_room(WantedSet *set, uint32_t number, size_t size) {
         WantedUser *user = &set->users[number];
@@ -102,9 +111,11 @@ static bool set_make_room(WantedSet *set, uint32_t number, size_t size) {
         if (set->total->by_user[number] >= WANTED_ALL_MAX / 2 || set->total->n >= WANTED_ALL_MAX)
                 return false;
         while (user->n >= WANTED_MAX / 2 || user->bytes + size > WANTED_BYTES_MAX / 2)
-                name_remove(set, user_oldest(user));
+                if (!user_forget_oldest(set, user))
+                        return false;
         while (set->n >= WANTED_MAX || set->bytes + size > WANTED_BYTES_MAX)
-                name_remove(set, user_oldest(set_heaviest(set)));
+                if (!user_forget_oldest(set, set_heaviest(set)))
+                        return false;
         return true;
 }
 

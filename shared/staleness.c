@@ -82,7 +82,7 @@ int staleness_new(uint64_t generation, uint32_t directory_count, uint32_t entry_
                 return r;
         *ret_fd = steal_fd(&fd);
         *ret_staleness = staleness;
-        staleness = (Staleness){ 0 };
+        staleness = (Staleness){ 0 }; /* NOLINT(clang-analyzer-deadcode.DeadStores): for the cleanup */
         return 0;
 }
 
