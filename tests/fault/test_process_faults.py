@@ -15,8 +15,8 @@ import harness
 LOOPS = [
     pytest.param(faults.MEMORY, errno.ENOMEM, faults.ONCE, 150, id="memory"),
     pytest.param(faults.MEMORY, errno.ENOMEM, faults.EVER, 400, id="memory-for-ever"),
-    pytest.param(faults.PYTHON, errno.ENOMEM, faults.ONCE, 1500, id="objects"),
-    pytest.param(faults.PYTHON | faults.MEMORY, errno.ENOMEM, faults.ONCE, 2000, id="memory-and-objects"),
+    pytest.param(faults.PYTHON, errno.ENOMEM, faults.ONCE, 150, id="objects"),
+    pytest.param(faults.PYTHON | faults.MEMORY, errno.ENOMEM, faults.ONCE, 200, id="memory-and-objects"),
     *(pytest.param(faults.SYSTEM, error, faults.ONCE, 13, id=errno.errorcode[error]) for error in faults.ERRORS),
     pytest.param(faults.SYSTEM, errno.EINTR, faults.OTHER, 29, id="EINTR-every-other-time"),
     pytest.param(faults.SYSTEM, errno.EAGAIN, faults.EVER, 29, id="EAGAIN-for-ever"),
