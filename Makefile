@@ -240,6 +240,12 @@ FUZZ_CFLAGS = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 replay-build:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/replay SANITIZE=address,undefined CFLAGS="$(FUZZ_CFLAGS)" fuzzers programs
 
+# The extension of the first interpreter alone, for the test of threads.
+thread-build:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/thread SANITIZE=thread \
+	        PYTHONS="$$(client/pythons.sh | head -n 1 | cut -f 1)" extensions
+
+.PHONY: thread-build
 fuzz-build:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang FUZZER=1 SANITIZE=fuzzer-no-link,address,undefined \
 	        CFLAGS="$(FUZZ_CFLAGS)" fuzzers
@@ -329,7 +335,7 @@ demo:
 
 check:
 	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
-	$(BUILDING) build units replay-build
+	$(BUILDING) build units replay-build thread-build
 	@$(TEST_PYTHON) tests/run.py --units --integration
 
 check-units: units
