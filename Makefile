@@ -79,6 +79,8 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/staleness.c $(addp
         path_finder.c \
         place.c \
         pyc.c \
+        regex.c \
+        regex_loaded.c \
         root.c \
         sitecustomize.c \
         spec.c \

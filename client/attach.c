@@ -175,7 +175,7 @@ static int request_send(int socket, const AttachRequest *request, AttachRoot *ro
 
 /* One answer for each root, and their descriptors in turn. */
 static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_roots, Packet *packet,
-                      int *ret_gc) {
+                      AttachDaemon *ret_daemon) {
         _cleanup_(reply_freep) Shimport__Reply *reply = NULL;
         const Shimport__AttachReply *attach;
         size_t at = 0, expected = 0;
@@ -201,7 +201,8 @@ static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_
                         root_accept_state(&roots[i], packet->fds[at]);
                 at += answer->has_state;
         }
-        *ret_gc = attach->gc;
+        ret_daemon->gc = attach->gc;
+        ret_daemon->no_patterns = attach->no_patterns;
         return 0;
 }
 
@@ -226,7 +227,7 @@ static int reply_wait(int socket, uint64_t deadline, Packet **ret_packet) {
 }
 
 static int converse(const Endpoint *endpoint, const AttachRequest *request, AttachRoot *roots, size_t n_roots,
-                    uint64_t deadline, int *ret_gc) {
+                    uint64_t deadline, AttachDaemon *ret_daemon) {
         _cleanup_(packet_freep) Packet *packet = NULL;
         _cleanup_close_ int socket = -1;
         int r;
@@ -240,7 +241,7 @@ static int converse(const Endpoint *endpoint, const AttachRequest *request, Atta
         r = reply_wait(socket, deadline, &packet);
         if (r < 0)
                 return r;
-        return reply_take(request, roots, n_roots, packet, ret_gc);
+        return reply_take(request, roots, n_roots, packet, ret_daemon);
 }
 
 int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, AttachDaemon *ret_daemon) {
@@ -250,10 +251,10 @@ int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, 
         int r, result = -ENOENT;
 
         for (size_t i = 0; i < n; i++) {
-                r = converse(&endpoints[i], request, roots, n_roots, deadline, &ret_daemon->gc);
+                r = converse(&endpoints[i], request, roots, n_roots, deadline, ret_daemon);
                 /* It ended with our request in hand: there may be another. */
                 if (r == -ECONNRESET || r == -EPIPE)
-                        r = converse(&endpoints[i], request, roots, n_roots, deadline, &ret_daemon->gc);
+                        r = converse(&endpoints[i], request, roots, n_roots, deadline, ret_daemon);
                 if (r == 0) {
                         strcpy(ret_daemon->socket, endpoints[i].address.sun_path);
                         return 0;
@@ -297,9 +298,40 @@ int attach_barrier(const char *socket_path, unsigned budget_ms) {
         return reply && reply->body_case == SHIMPORT__REPLY__BODY_DONE ? 0 : -EPROTO;
 }
 
+/* The messages of a report's patterns, in one piece of memory. Return: NULL if there are none, or no memory. */
+static Shimport__Pattern **patterns_new(const AttachReport *report) {
+        size_t n = report->n_patterns, at = 0;
+        ProtobufCBinaryData *files;
+        Shimport__Pattern **list, *patterns;
+
+        list = n ? malloc(n * (sizeof(*list) + sizeof(*patterns) + ATTACH_PATTERN_FILES_MAX * sizeof(*files)))
+                 : NULL;
+        if (!list)
+                return NULL;
+        patterns = (Shimport__Pattern *)(list + n);
+        files = (ProtobufCBinaryData *)(patterns + n);
+        for (size_t i = 0; i < n; i++) {
+                const AttachPattern *pattern = &report->patterns[i];
+
+                list[i] = &patterns[i];
+                shimport__pattern__init(list[i]);
+                list[i]->generation = pattern->generation;
+                list[i]->text = (ProtobufCBinaryData){ pattern->text_size, (uint8_t *)pattern->text };
+                list[i]->width = pattern->width;
+                list[i]->flags = pattern->flags;
+                list[i]->files = &files[at];
+                list[i]->n_files = pattern->n_files;
+                for (size_t j = 0; j < pattern->n_files; j++)
+                        files[at++] = (ProtobufCBinaryData){ strlen(pattern->files[j]),
+                                                             (uint8_t *)pattern->files[j] };
+        }
+        return list;
+}
+
 void attach_report(const char *socket_path, const AttachReport *report) {
         Shimport__Report body = SHIMPORT__REPORT__INIT;
         Shimport__Request message = SHIMPORT__REQUEST__INIT;
+        _cleanup_free_ Shimport__Pattern **patterns = patterns_new(report);
         _cleanup_close_ int socket = -1;
         _cleanup_free_ uint8_t *data = NULL;
         Endpoint endpoint;
@@ -312,6 +344,8 @@ void attach_report(const char *socket_path, const AttachReport *report) {
                 body.n_wanted = wanted_report(report->wanted, &body.wanted);
                 body.tag = (ProtobufCBinaryData){ report->tag_length, (uint8_t *)report->tag };
         }
+        body.patterns = patterns;
+        body.n_patterns = patterns ? report->n_patterns : 0;
         message.protocol = SHIMPORT_PROTOCOL;
         message.body_case = SHIMPORT__REQUEST__BODY_REPORT;
         message.report = &body;

@@ -60,7 +60,8 @@ void attach_root_close(AttachRoot *root);
 /* Who answered. */
 typedef struct AttachDaemon {
         char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
-        int gc; /* Shimport__GcPolicy: what it would have processes do */
+        int gc;           /* Shimport__GcPolicy: what it would have processes do */
+        bool no_patterns; /* likewise: compile all regular expressions themselves */
 } AttachDaemon;
 
 /**
@@ -85,12 +86,26 @@ uint64_t attach_now_ms(void);
  */
 int attach_barrier(const char *socket_path, unsigned budget_ms);
 
+/* A regular expression that no image had: proto/shimport.proto has the meaning. */
+#define ATTACH_PATTERN_FILES_MAX 4
+
+typedef struct AttachPattern {
+        uint64_t generation;
+        uint32_t width, flags;
+        char *text;
+        size_t text_size;
+        char *files[ATTACH_PATTERN_FILES_MAX];
+        size_t n_files;
+} AttachPattern;
+
 typedef struct AttachReport {
         uint64_t served, fallback, stale;
         uint64_t outdated; /* generation of an image, or 0 */
         const char *tag;   /* of the interpreter, with `wanted` */
         size_t tag_length;
         const Wanted *wanted; /* or NULL */
+        const AttachPattern *patterns;
+        size_t n_patterns;
 } AttachReport;
 
 /* Tell the daemon how it went: one packet, no waiting, no answer, no matter if it is lost. */

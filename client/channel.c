@@ -103,7 +103,43 @@ PyDoc_STRVAR(job_doc, "job()\n--\n\n"
                       "(one of VALIDATE_*),\n"
                       "preload (bytes), preload_max, supplement; and the descriptors root, image (to "
                       "replace) and state, or -1,\n"
-                      "and wanted, or -1.");
+                      "and wanted, or -1; and patterns, a list of (text as bytes, width of a character or 0, "
+                      "flags, list of "
+                      "files as bytes).");
+
+static PyObject *bytes_of(const ProtobufCBinaryData *data) {
+        return PyBytes_FromStringAndSize((const char *)data->data, (Py_ssize_t)data->len);
+}
+
+static PyObject *files_of(const Shimport__BuildPattern *pattern) {
+        PyObject *files = PyList_New((Py_ssize_t)pattern->n_files);
+
+        for (size_t i = 0; files && i < pattern->n_files; i++) {
+                PyObject *file = bytes_of(&pattern->files[i]);
+
+                if (file)
+                        PyList_SET_ITEM(files, (Py_ssize_t)i, file);
+                else
+                        Py_CLEAR(files);
+        }
+        return files;
+}
+
+static PyObject *patterns_of(const Shimport__BuildJob *job) {
+        PyObject *patterns = PyList_New((Py_ssize_t)job->n_patterns);
+
+        for (size_t i = 0; patterns && i < job->n_patterns; i++) {
+                const Shimport__BuildPattern *pattern = job->patterns[i];
+                PyObject *item = Py_BuildValue("NIIN", bytes_of(&pattern->text), (unsigned)pattern->width,
+                                               (unsigned)pattern->flags, files_of(pattern));
+
+                if (item)
+                        PyList_SET_ITEM(patterns, (Py_ssize_t)i, item);
+                else
+                        Py_CLEAR(patterns);
+        }
+        return patterns;
+}
 
 static PyObject *channel_job(PyObject *self, PyObject *args) {
         Shimport__ToBuilder *message = NULL;
@@ -122,17 +158,17 @@ static PyObject *channel_job(PyObject *self, PyObject *args) {
                 goto finish;
         }
         has_image = packet->n_fds >= 3;
-        job = Py_BuildValue("{s:y#,s:K,s:O,s:I,s:I,s:y#,s:I,s:O,s:i,s:i,s:i,s:i}", "path",
+        job = Py_BuildValue("{s:y#,s:K,s:O,s:I,s:I,s:y#,s:I,s:O,s:N,s:i,s:i,s:i,s:i}", "path",
                             message->job->path.data, (Py_ssize_t)message->job->path.len, "generation",
                             (unsigned long long)message->job->generation, "shared",
                             message->job->shared ? Py_True : Py_False, "max_entries",
                             message->job->max_entries, "validate", (unsigned)message->job->validate,
                             "preload", message->job->preload.len ? (char *)message->job->preload.data : "",
                             (Py_ssize_t)message->job->preload.len, "preload_max", message->job->preload_max,
-                            "supplement", message->job->supplement ? Py_True : Py_False, "root",
-                            packet->fds[0], "image", has_image ? packet->fds[1] : -1, "state",
-                            has_image ? packet->fds[2] : -1, "wanted",
-                            packet->n_fds % 2 == 0 ? packet->fds[packet->n_fds - 1] : -1);
+                            "supplement", message->job->supplement ? Py_True : Py_False, "patterns",
+                            patterns_of(message->job), "root", packet->fds[0], "image",
+                            has_image ? packet->fds[1] : -1, "state", has_image ? packet->fds[2] : -1,
+                            "wanted", packet->n_fds % 2 == 0 ? packet->fds[packet->n_fds - 1] : -1);
         if (job)
                 packet->n_fds = 0; /* the caller's now */
 finish:

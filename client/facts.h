@@ -105,6 +105,17 @@ _Static_assert(sizeof(_Py_CODEUNIT) == 2 && sizeof(digit) == 4, "all versions");
 #define FACTS_HAVE_PRECALL FACTS_IS(11)
 #define FACTS_PRECALL_CACHES 1
 #define FACTS_CALL_CACHES (FACTS_IS(11) ? 4 : 3)
+#if FACTS_IS(11)
+#define FACTS_JUMP_IF_NONE POP_JUMP_FORWARD_IF_NONE
+#else
+#define FACTS_JUMP_IF_NONE POP_JUMP_IF_NONE
+#endif
+#define FACTS_JUMP_CACHES (FACTS_FROM(13) ? 1 : 0)
+#if FACTS_FROM(14)
+#define FACTS_HAVE_NOT_TAKEN 1
+#else
+#define FACTS_HAVE_NOT_TAKEN 0
+#endif
 
 /* ----------------------------------------------------------------------------------------------------------
  * What facts_learn() learns of the running interpreter. */
@@ -272,6 +283,19 @@ static inline void facts_code_copy_number(PyCodeObject *code, const PyCodeObject
 static inline bool facts_code_is_watched(const Facts *facts) {
         return facts->code_watchers && *facts->code_watchers != 0;
 }
+
+/* ----------------------------------------------------------------------------------------------------------
+ * Whether a namespace is as it was. */
+
+/* Dicts tell of their changes: by a number that each change makes another, or from 3.12 on to watchers. */
+#if FACTS_IS(11)
+#define FACTS_HAVE_WATCHERS 0
+static inline uint64_t facts_dict_version(PyObject *dict) {
+        return ((PyDictObject *)dict)->ma_version_tag;
+}
+#else
+#define FACTS_HAVE_WATCHERS 1
+#endif
 
 /* ----------------------------------------------------------------------------------------------------------
  * The collector. */

@@ -90,6 +90,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         if (code) {
                 place->root->served++;
                 state->counters.served++;
+                regex_served(state, place->mapping, fullname);
                 if (look == PYC_MISSING && pyc_write(state, self, place, code, path, pyc) < 0)
                         Py_CLEAR(code);
         }
@@ -172,6 +173,8 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         collect_begin(&state->collect);
         result = stock_call(state, state->names.exec_module, self, module);
         collect_end(&state->collect);
+        if (result)
+                regex_executed(state, module);
         return result;
 }
 

@@ -15,14 +15,16 @@
 
 struct RootCode;
 
-typedef struct Mapping {
+typedef struct Mapping Mapping;
+
+struct Mapping {
         unsigned references;
         Image image;
         Staleness staleness; /* header is NULL: the daemon gave none, and nothing of the image is believed */
         struct RootCode *code; /* what thawing keeps, see code.h; NULL until something is thawed */
         bool unthawable;       /* in this interpreter */
         bool told_outdated;    /* to the daemon */
-} Mapping;
+};
 
 /* Takes over the mappings of both. Return: one reference; NULL with MemoryError, and then both are unmapped. */
 Mapping *mapping_new_consume(Image image, Staleness staleness);

@@ -156,6 +156,7 @@ static int activate(ModuleState *state) {
                 state->active = false;
                 return -1;
         }
+        regex_activated(state);
         return 0;
 }
 
@@ -232,7 +233,8 @@ static PyObject *roots_list(const ModuleState *state) {
 PyDoc_STRVAR(status_doc,
              "status()\n--\n\n"
              "What shimport does in this process, as a dict: active, reason (why not), socket, tag,\n"
-             "roots (a list of dicts), and counts of served, fallback, stale, thawed, unmarshalled.");
+             "roots (a list of dicts), and counts of served, fallback, stale, thawed, unmarshalled,\n"
+             "patterns.");
 
 static PyObject *module_status(PyObject *module, PyObject *args) {
         ModuleState *state = PyModule_GetState(module);
@@ -241,7 +243,7 @@ static PyObject *module_status(PyObject *module, PyObject *args) {
         (void)args;
         if (!roots)
                 return NULL;
-        return Py_BuildValue("{s:O,s:s,s:z,s:O,s:N,s:K,s:K,s:K,s:K,s:K}", "active",
+        return Py_BuildValue("{s:O,s:s,s:z,s:O,s:N,s:K,s:K,s:K,s:K,s:K,s:K}", "active",
                              state->active ? Py_True : Py_False, "reason", state->reason, "socket",
                              state->socket[0] ? state->socket : NULL, "tag",
                              state->tag ? state->tag : Py_None, "roots", roots, "served",
@@ -249,7 +251,8 @@ static PyObject *module_status(PyObject *module, PyObject *args) {
                              (unsigned long long)state->counters.fallback, "stale",
                              (unsigned long long)state->counters.stale, "thawed",
                              (unsigned long long)state->counters.thawed, "unmarshalled",
-                             (unsigned long long)state->counters.unmarshalled);
+                             (unsigned long long)state->counters.unmarshalled, "patterns",
+                             (unsigned long long)state->regex.hits);
 }
 
 PyDoc_STRVAR(gc_policy_doc, "gc_policy(policy=None, /)\n--\n\n"
@@ -343,6 +346,7 @@ static int module_exec(PyObject *module) {
         state->debug = debug && *debug && strcmp(debug, "0") != 0;
         state->budget_ms = budget_from_environment();
         policy_from_environment(&state->collect);
+        regex_choose_from_environment(&state->regex);
         state->unmarshal = thaw && strcmp(thaw, "0") == 0;
         PyOS_snprintf(state->reason, sizeof(state->reason), "not activated");
         if (names_learn(&state->names) < 0)
@@ -385,6 +389,7 @@ static int module_clear(PyObject *module) {
         path_finder_forget(state);
         stock_forget(state);
         collect_forget(&state->collect);
+        regex_forget(state);
         Py_CLEAR(state->place_type);
         Py_CLEAR(state->finder_type);
         Py_CLEAR(state->finder_method);
@@ -398,11 +403,14 @@ static void module_free(void *module) {
                 .served = state->counters.served,
                 .fallback = state->counters.fallback,
                 .stale = state->counters.stale,
+                .patterns = state->regex.wanted,
+                .n_patterns = state->regex.n_wanted,
         };
 
         if (state->socket[0] && !state->deaf && state->pid == getpid())
                 root_report(state, report);
         wanted_clear(&state->wanted);
+        regex_free_wanted(&state->regex);
         module_clear(module);
         root_free_all(state);
         names_forget(&state->names);

@@ -247,10 +247,61 @@ static PyObject *previous_entry(PyObject *object, PyObject *args) {
                              entry->flags & IMAGE_ENTRY_UNCACHED ? Py_True : Py_False);
 }
 
+/* Return: the text of a pattern, str or bytes, or NULL with an exception. */
+static PyObject *pattern_text(const ImagePattern *pattern, const void *bytes) {
+        if (pattern->width == 0)
+                return PyBytes_FromStringAndSize(bytes, (Py_ssize_t)pattern->text_size);
+        if ((pattern->width != 1 && pattern->width != 2 && pattern->width != 4) ||
+            pattern->text_size % pattern->width)
+                return PyErr_Format(PyExc_ValueError, "characters of %u bytes", pattern->width);
+        return PyUnicode_FromKindAndData((int)pattern->width, bytes,
+                                         (Py_ssize_t)(pattern->text_size / pattern->width));
+}
+
+PyDoc_STRVAR(
+        pattern_doc,
+        "pattern(number)\n--\n\n"
+        "A compiled pattern as ImageWriter.add_pattern() takes it, with views that are valid for as long as\n"
+        "this object; or None if there is none of that number.");
+
+static PyObject *previous_pattern(PyObject *object, PyObject *args) {
+        const Image *image = &((Previous *)object)->image;
+        const ImagePattern *pattern;
+        const void *bytes, *code, *names;
+        const char *file;
+        unsigned number;
+        PyObject *text;
+
+        if (!PyArg_ParseTuple(args, "I:pattern", &number))
+                return NULL;
+        pattern = image_pattern(image, number);
+        bytes = pattern ? image_pattern_text(image, pattern) : NULL;
+        code = bytes ? image_pattern_code(image, pattern) : NULL;
+        names = code ? image_pattern_names(image, pattern) : NULL;
+        file = names ? image_string(image, pattern->file, NULL) : NULL;
+        if (!file)
+                Py_RETURN_NONE;
+        text = pattern_text(pattern, bytes);
+        if (!text)
+                return NULL;
+        return Py_BuildValue("NIININIs", text, pattern->flags_asked, pattern->flags,
+                             view(code, pattern->code_count * sizeof(uint32_t)), pattern->groups,
+                             view(names, pattern->names_size), pattern->names_count, file);
+}
+
+PyDoc_STRVAR(compiler_doc, "compiler()\n--\n\nWhich `re` its patterns are made by.");
+
+static PyObject *previous_compiler(PyObject *object, PyObject *args) {
+        (void)args;
+        return PyLong_FromUnsignedLongLong(((Previous *)object)->image.header->pattern_compiler);
+}
+
 PyObject *previous_type_new(PyObject *module) {
         static PyMethodDef methods[] = {
                 { "texts", previous_texts, METH_NOARGS, texts_doc },
                 { "directory", previous_directory, METH_VARARGS, directory_doc },
+                { "pattern", previous_pattern, METH_VARARGS, pattern_doc },
+                { "compiler", previous_compiler, METH_NOARGS, compiler_doc },
                 { "take", previous_take, METH_VARARGS, take_doc },
                 { "number", previous_number, METH_VARARGS, number_doc },
                 { "coded", previous_coded, METH_NOARGS, coded_doc },

@@ -168,6 +168,7 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 } else {
                         strcpy(state->socket, daemon.socket);
                         collect_suggest(&state->collect, policy_of(daemon.gc));
+                        regex_suggest(&state->regex, !daemon.no_patterns);
                         state->reason[0] = '\0';
                 }
         }

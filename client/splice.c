@@ -10,7 +10,7 @@
 
 #define ARGUMENTS_MAX 8
 #define UNIT sizeof(_Py_CODEUNIT)
-#define CALL_SIZE_MAX (UNIT * (8 + ARGUMENTS_MAX + FACTS_CALL_CACHES))
+#define CALL_SIZE_MAX (UNIT * (16 + ARGUMENTS_MAX + FACTS_CALL_CACHES))
 
 /* Of a location table, see Objects/locations.md: an entry's first byte has bit 7 set, and says how many units. */
 #define LOCATION_START 0x80u
@@ -27,10 +27,8 @@ static size_t emit(uint8_t *code, size_t at, unsigned opcode, unsigned argument,
         return at;
 }
 
-/* As `LAST = CONSTANT(0, 1, ..., LAST)` is compiled. Return: its size. */
-static size_t call_write(uint8_t code[static CALL_SIZE_MAX], unsigned arguments, unsigned constant) {
-        size_t at = 0;
-
+/* As `CONSTANT(0, 1, ..., LAST)` is compiled: it leaves the result on the stack. */
+static size_t emit_call(uint8_t *code, size_t at, unsigned arguments, unsigned constant) {
 #if FACTS_CALL_NULL_FIRST
         at = emit(code, at, PUSH_NULL, 0, 0);
         at = emit(code, at, LOAD_CONST, constant, 0);
@@ -43,8 +41,27 @@ static size_t call_write(uint8_t code[static CALL_SIZE_MAX], unsigned arguments,
 #if FACTS_HAVE_PRECALL
         at = emit(code, at, PRECALL, arguments, FACTS_PRECALL_CACHES);
 #endif
-        at = emit(code, at, CALL, arguments, FACTS_CALL_CACHES);
+        return emit(code, at, CALL, arguments, FACTS_CALL_CACHES);
+}
+
+/* As `LAST = CONSTANT(0, 1, ..., LAST)` is compiled. Return: its size. */
+static size_t assignment_write(uint8_t code[static CALL_SIZE_MAX], unsigned arguments, unsigned constant) {
+        size_t at = emit_call(code, 0, arguments, constant);
+
         return emit(code, at, STORE_FAST, arguments - 1, 0);
+}
+
+/* `if (answer := CONSTANT(0, 1, ..., LAST)) is not None: return answer`. Return: its size. */
+static size_t answer_write(uint8_t code[static CALL_SIZE_MAX], unsigned arguments, unsigned constant) {
+        size_t at = emit_call(code, 0, arguments, constant);
+
+        at = emit(code, at, COPY, 1, 0);
+        at = emit(code, at, FACTS_JUMP_IF_NONE, 1 + FACTS_HAVE_NOT_TAKEN, FACTS_JUMP_CACHES);
+#if FACTS_HAVE_NOT_TAKEN
+        at = emit(code, at, NOT_TAKEN, 0, 0);
+#endif
+        at = emit(code, at, RETURN_VALUE, 0, 0);
+        return emit(code, at, POP_TOP, 0, 0);
 }
 
 /* Where the first assignment to a local variable ends. Caches are zero here, and so is their opcode. Return: 0: none. */
@@ -56,6 +73,18 @@ static size_t assignment_end(PyObject *code, unsigned local) {
                 if (bytes[at] == STORE_FAST && bytes[at + 1] == local)
                         return at + UNIT;
         return 0;
+}
+
+/* Where a function begins that has neither cells nor free variables. Return: 0: not as expected. */
+static size_t first_end(PyObject *code) {
+        const uint8_t *bytes = (const uint8_t *)PyBytes_AS_STRING(code);
+        size_t size = (size_t)PyBytes_GET_SIZE(code), at = UNIT;
+
+        if (size < UNIT || bytes[0] != RESUME)
+                return 0;
+        while (at + UNIT <= size && bytes[at] == CACHE)
+                at += UNIT;
+        return at;
 }
 
 /* Where in the table the entry starts that starts with that unit. Return: 0: none does. */
@@ -111,11 +140,11 @@ static PyObject *constants_append(PyObject *constants, PyObject *callable) {
 }
 
 /* Return: a new code object; NULL, without an exception if this one is not as expected. */
-static PyObject *code_splice(PyCodeObject *old, unsigned arguments, PyObject *callable) {
+static PyObject *code_splice(PyCodeObject *old, unsigned arguments, PyObject *callable, bool answers) {
         PyObject *code = NULL, *table = NULL, *constants = NULL, *replace = NULL, *none = NULL,
                  *changes = NULL, *result = NULL;
         Py_ssize_t constant = PyTuple_GET_SIZE(old->co_consts);
-        int stack = (int)arguments + 2;
+        int stack = (int)arguments + 2; /* and one copy of the result, which is less */
         uint8_t call[CALL_SIZE_MAX];
         size_t size, at, entry;
 
@@ -125,11 +154,11 @@ static PyObject *code_splice(PyCodeObject *old, unsigned arguments, PyObject *ca
         code = PyCode_GetCode(old); /* without what the interpreter has specialised */
         if (!code)
                 return NULL;
-        at = assignment_end(code, arguments - 1);
+        at = answers ? first_end(code) : assignment_end(code, arguments - 1);
         entry = at ? locations_at(old->co_linetable, at / UNIT) : 0;
         if (!entry)
                 goto finish;
-        size = call_write(call, arguments, (unsigned)constant);
+        size = (answers ? answer_write : assignment_write)(call, arguments, (unsigned)constant);
         Py_SETREF(code, bytes_insert(code, at, call, size));
         table = code ? locations_insert(old->co_linetable, entry, size / UNIT) : NULL;
         constants = table ? constants_append(old->co_consts, callable) : NULL;
@@ -150,18 +179,26 @@ finish:
         return result;
 }
 
-int splice_call(PyObject *function, unsigned arguments, PyObject *callable) {
+static int splice(PyObject *function, unsigned arguments, PyObject *callable, bool answers) {
         PyObject *code;
         int r;
 
         if (!PyFunction_Check(function))
                 return 1;
-        code = code_splice((PyCodeObject *)PyFunction_GET_CODE(function), arguments, callable);
+        code = code_splice((PyCodeObject *)PyFunction_GET_CODE(function), arguments, callable, answers);
         if (!code)
                 return PyErr_Occurred() ? -1 : 1;
         r = PyObject_SetAttrString(function, "__code__", code);
         Py_DECREF(code);
         return r;
+}
+
+int splice_call(PyObject *function, unsigned arguments, PyObject *callable) {
+        return splice(function, arguments, callable, false);
+}
+
+int splice_answer(PyObject *function, unsigned arguments, PyObject *callable) {
+        return splice(function, arguments, callable, true);
 }
 
 #else
@@ -171,6 +208,10 @@ int splice_call(PyObject *function, unsigned arguments, PyObject *callable) {
         (void)arguments;
         (void)callable;
         return 1;
+}
+
+int splice_answer(PyObject *function, unsigned arguments, PyObject *callable) {
+        return splice_call(function, arguments, callable);
 }
 
 #endif

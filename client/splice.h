@@ -6,6 +6,7 @@
  * A call put into a Python function's own code: once its argument N has been given its default (by the first statement
  * that assigns to it), it becomes CALLABLE(argument 0, ..., argument N), and the function goes on as it always did. It
  * stays the same object, with the same signature, line numbers, frames and traces: the new instructions are of no line.
+ * Likewise at the start of a function.
  */
 
 #include <Python.h>
@@ -20,5 +21,15 @@
  * exception.
  */
 int splice_call(PyObject *function, unsigned arguments, PyObject *callable);
+
+/**
+ * splice_answer() - have a function answered for
+ *
+ * The callable is asked at the function's start. What it returns is what the function returns, unless it is None: then the
+ * function runs.
+ *
+ * Return: as splice_call().
+ */
+int splice_answer(PyObject *function, unsigned arguments, PyObject *callable);
 
 #endif

@@ -16,6 +16,7 @@
 #include "arena.h"
 #include "attach.h"
 #include "collect.h"
+#include "regex.h"
 #include "wanted.h"
 
 typedef struct Root Root;
@@ -47,6 +48,7 @@ typedef struct Root Root;
         X(__spec__)                   \
         X(__package__)                \
         X(__path__)                   \
+        X(__name__)                   \
         X(__file__)                   \
         X(__cached__)                 \
         X(_set_fileattr)              \
@@ -86,7 +88,7 @@ typedef struct Counters {
         uint64_t served, fallback, stale, unmarshalled, thawed;
 } Counters;
 
-typedef struct ModuleState {
+struct ModuleState {
         PyObject *module; /* borrowed: the state is the module's */
         Names names;
 
@@ -136,7 +138,8 @@ typedef struct ModuleState {
         Counters counters;
         Wanted wanted;
         Collect collect;
-} ModuleState;
+        Regex regex;
+};
 
 extern PyModuleDef shimport_module;
 

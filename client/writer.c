@@ -2,6 +2,8 @@
 
 #include "writer.h"
 
+#include <errno.h>
+
 #include "image_writer.h"
 #include "previous.h"
 #include "raise.h"
@@ -168,6 +170,56 @@ static PyObject *writer_set_texts(PyObject *self, PyObject *args) {
         return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
 }
 
+PyDoc_STRVAR(
+        add_pattern_doc,
+        "add_pattern(text, asked, flags, code, groups, names, names_count, file)\n--\n\n"
+        "Add a compiled pattern: str or bytes, the flags of re.compile() and of the program, the program\n"
+        "and the names of its groups as they lie in an image, and the module they come from.\n"
+        "Whether it is a new one.");
+
+static PyObject *writer_add_pattern(PyObject *self, PyObject *args) {
+        ImageWriterPattern pattern = { 0 };
+        Py_buffer code = { 0 }, names = { 0 };
+        PyObject *text;
+        int r;
+
+        if (!PyArg_ParseTuple(args, "OIIy*Iy*Is:add_pattern", &text, &pattern.key.flags, &pattern.flags,
+                              &code, &pattern.groups, &names, &pattern.names_count, &pattern.file))
+                return NULL;
+        if (PyUnicode_Check(text)) {
+                pattern.key.text = PyUnicode_DATA(text);
+                pattern.key.width = (uint32_t)PyUnicode_KIND(text);
+                pattern.key.text_size = (size_t)PyUnicode_GET_LENGTH(text) * pattern.key.width;
+        } else if (PyBytes_Check(text)) {
+                pattern.key.text = PyBytes_AS_STRING(text);
+                pattern.key.text_size = (size_t)PyBytes_GET_SIZE(text);
+        }
+        pattern.code = code.buf;
+        pattern.code_count = (uint32_t)((size_t)code.len / sizeof(uint32_t));
+        pattern.names = names.buf;
+        pattern.names_size = (uint32_t)names.len;
+        r = pattern.key.text ? image_writer_add_pattern(((Writer *)self)->writer, &pattern) : -EINVAL;
+        PyBuffer_Release(&code);
+        PyBuffer_Release(&names);
+        if (r < 0 && r != -EEXIST)
+                return raise_errno(r);
+        return PyBool_FromLong(r == 0);
+}
+
+PyDoc_STRVAR(set_compiler_doc,
+             "set_compiler(compiler, here)\n--\n\n"
+             "Say which `re` the programs are made by, and whether it lies below this root.");
+
+static PyObject *writer_set_compiler(PyObject *self, PyObject *args) {
+        unsigned long long compiler;
+        int here;
+
+        if (!PyArg_ParseTuple(args, "Kp:set_compiler", &compiler, &here))
+                return NULL;
+        image_writer_set_compiler(((Writer *)self)->writer, compiler, here);
+        Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(seal_doc, "seal(tag, root, generation, dev, ino, seed)\n--\n\n"
                        "Write the image into a new memfd and seal it; its descriptor.");
 
@@ -198,6 +250,8 @@ PyObject *writer_type_new(PyObject *module) {
                 { "set_code", (PyCFunction)(void (*)(void))writer_set_code, METH_VARARGS | METH_KEYWORDS,
                   set_code_doc },
                 { "set_texts", writer_set_texts, METH_VARARGS, set_texts_doc },
+                { "add_pattern", writer_add_pattern, METH_VARARGS, add_pattern_doc },
+                { "set_compiler", writer_set_compiler, METH_VARARGS, set_compiler_doc },
                 { "seal", writer_seal, METH_VARARGS, seal_doc },
                 { 0 },
         };

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "builder.h"
-#include "builder.pb-c.h"
 #include "builder_command.h"
 #include "endpoint.h"
 #include "log.h"
@@ -150,11 +149,14 @@ static void on_deadline(uv_timer_t *timer) {
 }
 
 static int builder_send(Builder *builder, const Shimport__ToBuilder *message, const int *fds, size_t n_fds) {
-        uint8_t buffer[2 * PATH_MAX + 8192]; /* a job names two paths, and some modules */
-        size_t size;
+        _cleanup_free_ uint8_t *buffer = NULL;
+        size_t room = protobuf_c_message_get_packed_size(&message->base), size;
         int r;
 
-        r = message_encode(&message->base, buffer, sizeof(buffer), &size);
+        buffer = malloc(room + 1);
+        if (!buffer)
+                return -ENOMEM;
+        r = message_encode(&message->base, buffer, room, &size);
         if (r < 0)
                 return r;
         return packet_send(builder->fd, buffer, size, fds, n_fds);
@@ -366,6 +368,8 @@ static int builder_send_job(Builder *builder, const BuilderJob *job) {
         }
         if (job->wanted_fd >= 0)
                 fds[n_fds++] = job->wanted_fd;
+        body.patterns = job->patterns;
+        body.n_patterns = job->n_patterns;
         if (!builder->is_child) {
                 body.executable = message_text(job->executable);
                 body.options = message_text(job->options);

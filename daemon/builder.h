@@ -22,6 +22,8 @@
 #include <sys/types.h>
 #include <uv.h>
 
+#include "builder.pb-c.h"
+
 typedef struct Builder Builder;
 
 /* Where the builder services listen: each at the uid of the owner that it runs as. */
@@ -46,6 +48,8 @@ typedef struct BuilderJob {
         uint32_t max_entries;
         int validate; /* Shimport__Validate */
         uint64_t timeout_ms;
+        Shimport__BuildPattern **patterns; /* regular expressions that processes compile */
+        size_t n_patterns;
 } BuilderJob;
 
 typedef struct BuilderOutcome {

@@ -35,6 +35,7 @@ static int parse_number(const ConfigKey *key, const char *value, void *field);
 static int parse_size(const ConfigKey *key, const char *value, void *field);
 static int parse_path(const ConfigKey *key, const char *value, void *field);
 static int parse_gc(const ConfigKey *key, const char *value, void *field);
+static int parse_off(const ConfigKey *key, const char *value, void *field);
 static int parse_validate(const ConfigKey *key, const char *value, void *field);
 static int parse_preload(const ConfigKey *key, const char *value, void *field);
 
@@ -61,6 +62,7 @@ static const ConfigKey config_keys[] = {
         KEY("daemon", "WatchLimit", parse_number, watch_limit, 0, INT32_MAX,
             "a number of directories, or 0 for three quarters of fs.inotify.max_user_watches"),
         KEY("daemon", "GC", parse_gc, gc, 0, 0, "stock, hold or freeze"),
+        KEY("daemon", "Regex", parse_off, no_regex, 0, 0, "on or off"),
         KEY("daemon", "Validate", parse_validate, validate, 0, 256,
             "auto, watch, stat or never, for all roots, or before the absolute path of one; * and ? fit any"),
         KEY("daemon", "Preload", parse_preload, preload, 0, 256,
@@ -177,6 +179,14 @@ static int parse_gc(const ConfigKey *key, const char *value, void *field) {
                         return 0;
                 }
         return -EINVAL;
+}
+
+static int parse_off(const ConfigKey *key, const char *value, void *field) {
+        (void)key;
+        if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+                return -EINVAL;
+        *(bool *)field = strcmp(value, "off") == 0;
+        return 0;
 }
 
 /* A word, and maybe a pattern of paths after it. Return: the pattern, or NULL if it is none. */

@@ -53,6 +53,7 @@ typedef struct Config {
         uint64_t watch_limit;        /* directories, 0: three quarters of what the kernel allows a user */
         uint64_t gc;                 /* GcPolicy, for processes that do not choose */
         uint64_t preload_max;        /* modules of a root beyond which "all" is "used" */
+        bool no_regex;               /* processes compile all regular expressions themselves */
         ConfigRules validate;        /* the last that fits a root is in force, here and below */
         ConfigRules preload;
 } Config;

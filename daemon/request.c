@@ -167,6 +167,7 @@ static void request_attach(Request *request) {
         body.answers = list;
         body.n_answers = attach->n_roots;
         body.gc = (Shimport__GcPolicy)request->daemon->config.gc;
+        body.no_patterns = request->daemon->config.no_regex;
         reply.body_case = SHIMPORT__REPLY__BODY_ATTACH;
         reply.attach = &body;
         peer_send(request->peer, &reply, fds, n_fds);
@@ -204,6 +205,9 @@ static void request_report(Request *request) {
                         store_want(request->daemon->store, &key, peer_uid(request->peer), wanted->names,
                                    wanted->n_names);
         }
+        if (!request->daemon->config.no_regex)
+                store_learn(request->daemon->store, peer_uid(request->peer), report->patterns,
+                            report->n_patterns);
 }
 
 static int warm_root(Request *request, Warm *warm, size_t i) {

@@ -37,8 +37,9 @@ static Root *root_of_ticket(QueueTicket *ticket) {
 }
 
 Shimport__RootState root_told_state(const Root *root) {
-        return root->state == ROOT_REBUILDING ? SHIMPORT__ROOT_STATE__STALE
-                                              : (Shimport__RootState)root->state;
+        if (root->state != ROOT_REBUILDING)
+                return (Shimport__RootState)root->state;
+        return root->builds_lesson ? SHIMPORT__ROOT_STATE__SERVED : SHIMPORT__ROOT_STATE__STALE;
 }
 
 static void root_settle(Root *root, bool served) {
@@ -56,6 +57,7 @@ void root_enter(Root *root, RootState state) {
         uint64_t now = store_now(root->store);
 
         root->state = state;
+        root->lesson_due = false;
         switch (state) {
         case ROOT_SEEN:
         case ROOT_REFUSED:
@@ -68,6 +70,7 @@ void root_enter(Root *root, RootState state) {
         case ROOT_SERVED:
                 root->restless = 0;
                 *root->reason = '\0';
+                root_learn(root);
                 break;
         case ROOT_STALE:
                 if (root->failures)
@@ -195,6 +198,7 @@ int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root) {
         wanted_init(&root->wanted, store_wanted_total(store));
         list_init(&root->link);
         list_init(&root->waiters);
+        patterns_init(&root->patterns);
         queue_ticket_init(&root->ticket, root_start);
         watch_set_init(&root->watched, store_watch(store), on_watched, root->key.path);
         watch_set_init(&root->watching, store_watch(store), on_watching, root->key.path);
@@ -213,6 +217,7 @@ Root *root_free(Root *root) {
         watch_set_done(&root->watched);
         watch_set_done(&root->watching);
         change_log_clear(&root->changes);
+        patterns_clear(&root->patterns);
         store_withdraw(root->store, &root->image);
         fd_close(root->fd);
         free((void *)root->key.path);
@@ -244,12 +249,19 @@ int root_build_consume(Root *root, int fd_) {
         _cleanup_close_ int fd = fd_;
         int r;
 
+        if (root->state == ROOT_SERVED) /* for patterns alone */
+                root->supplement = true;
         if (root_configure(root) < 0)
                 return QUEUE_E_FULL;
 
         r = queue_add(store_queue(root->store), &root->ticket);
         if (r)
                 return r;
+        root->builds_lesson = root->state == ROOT_SERVED;
+        if (root->builds_lesson)
+                root_count_lesson(root);
+        else if (!root->supplement) /* what was refused may be taken now */
+                patterns_forget_given(&root->patterns);
         fd_close(root->fd);
         root->fd = steal_fd(&fd);
         change_log_clear(&root->changes);
@@ -345,8 +357,15 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
 
         root->builds_whole = !reuse;
         root->build_started = store_now(root->store);
-        return builder_new(store_loop(root->store), &job, &root_builder_events, root, root->store,
-                           &root->builder);
+        if (!reuse)
+                patterns_forget_given(&root->patterns);
+        r = patterns_give(&root->patterns, &job.patterns, &job.n_patterns);
+        if (r < 0)
+                return r;
+        r = builder_new(store_loop(root->store), &job, &root_builder_events, root, root->store,
+                        &root->builder);
+        patterns_given_free(job.patterns, job.n_patterns);
+        return r;
 }
 
 /* The queue lets us go ahead. */

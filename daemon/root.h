@@ -29,6 +29,7 @@
 #include "config.h"
 #include "image_file.h"
 #include "list.h"
+#include "patterns.h"
 #include "queue.h"
 #include "shimport.pb-c.h"
 #include "wanted.h"
@@ -113,6 +114,11 @@ struct Root {
         unsigned evictions;                    /* so often it has given way to others */
         bool roomless;                         /* FAILED, STALE: there was no room for its image */
         uint64_t due;                          /* STALE, FAILED: when to build again, loop's milliseconds */
+        Patterns patterns;                     /* that its image does not have */
+        bool builds_lesson;                    /* for them alone: what is served is as good */
+        bool lesson_due;                       /* SERVED, and to be built again at `due`, for the patterns */
+        unsigned lessons;                      /* builds for patterns alone, in a row */
+        uint64_t lesson_at;                    /* the last of them, loop's milliseconds */
         bool patient; /* STALE, and a change that the watch sees need not wait so long */
 
         /* Preload= */
@@ -141,6 +147,10 @@ bool root_executable_is(const Root *root, const void *executable, size_t size);
  * Return: 0, or QUEUE_E_FULL, and then the state has not changed.
  */
 int root_build_consume(Root *root, int fd);
+
+/* A process compiled a regular expression that the image does not have: is that news? And if so, take note of it. */
+PatternNews root_look_pattern(const Root *root, const Shimport__Pattern *pattern);
+void root_add_pattern(Root *root, const Shimport__Pattern *pattern, PatternNews news);
 
 /* A process found by stat that something has changed: build again, unless that is due anyway. */
 void root_outdated(Root *root);

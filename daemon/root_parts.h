@@ -3,7 +3,8 @@
 #define SHIMPORT_ROOT_PARTS_H
 
 /*
- * What the parts of a root ask of each other: its life (root.c), what is to be held of it (root_preload.c), and its
+ * What the parts of a root ask of each other: its life (root.c), what is to be held of it (root_preload.c,
+ * root_patterns.c), and its
  * image from before a restart (root_adopt.c). For nobody else.
  */
 
@@ -43,5 +44,11 @@ void root_check_preload(Root *root);
 
 /* Build again for what is wanted and new. */
 void root_enter_supplement(Root *root);
+
+/* SERVED, and patterns are waiting: build again some time. */
+void root_learn(Root *root);
+
+/* It is built again for patterns alone. */
+void root_count_lesson(Root *root);
 
 #endif

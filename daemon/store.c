@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "allowance.h"
 #include "kept.h"
 #include "linger.h"
 #include "log.h"
@@ -36,7 +37,8 @@ struct Store {
         Lingers lingers;
         uint64_t wanted; /* the least that there was no room for */
         uint64_t generation;
-        bool leaving; /* the service manager keeps the images for the next daemon */
+        Allowances allowances; /* for patterns */
+        bool leaving;          /* the service manager keeps the images for the next daemon */
         StoreStatus status;
 };
 
@@ -188,14 +190,38 @@ Root *store_find(Store *store, const RootKey *key) {
         return found ? *found : NULL;
 }
 
-void store_outdated(Store *store, uint64_t generation) {
+/* Return: the root whose image is of that generation, or NULL. */
+static Root *store_find_generation(const Store *store, uint64_t generation) {
         list_for_each(link, &store->roots) {
                 Root *root = list_entry(link, Root, link);
 
-                if (root->generation == generation) {
-                        root_outdated(root);
+                if (root->generation == generation)
+                        return root;
+        }
+        return NULL;
+}
+
+void store_outdated(Store *store, uint64_t generation) {
+        Root *root = store_find_generation(store, generation);
+
+        if (root)
+                root_outdated(root);
+}
+
+void store_learn(Store *store, uid_t uid, Shimport__Pattern *const *patterns, size_t n) {
+        Root *root = NULL;
+        PatternNews news;
+
+        for (size_t i = 0; i < n; i++) {
+                if (!root || root->generation != patterns[i]->generation)
+                        root = store_find_generation(store, patterns[i]->generation);
+                news = root ? root_look_pattern(root, patterns[i]) : PATTERN_KNOWN;
+                if (news == PATTERN_KNOWN)
+                        continue;
+                if (!allowance_take(&store->allowances, uid, news == PATTERN_SEEN ? patterns[i]->text.len : 0,
+                                    uv_now(store->loop)))
                         return;
-                }
+                root_add_pattern(root, patterns[i], news);
         }
 }
 
@@ -383,7 +409,7 @@ static void on_due(uv_timer_t *timer) {
         list_for_each(link, &store->roots) {
                 Root *root = list_entry(link, Root, link);
 
-                if (root->state == ROOT_STALE &&
+                if ((root->state == ROOT_STALE || root->lesson_due) &&
                     (root->due > uv_now(store->loop) || store_build_again(store, root)))
                         store_schedule(store, root);
         }
@@ -409,9 +435,10 @@ static bool store_wants_build(const Store *store, const Root *root, const StoreQ
                        !root_executable_is(root, question->executable, question->executable_size);
         case ROOT_STALE:
                 return question->asking == STORE_WARM;
+        case ROOT_SERVED: /* programs for patterns that have been reported meanwhile */
+                return question->asking == STORE_WARM && patterns_are_waiting(&root->patterns);
         case ROOT_BUILDING:
         case ROOT_REBUILDING:
-        case ROOT_SERVED:
                 return false;
         }
         return false;

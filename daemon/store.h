@@ -79,6 +79,9 @@ void store_want(Store *store, const RootKey *key, uid_t uid, const ProtobufCBina
 /* A process found something changed in the image of this generation, which the watch cannot see. */
 void store_outdated(Store *store, uint64_t generation);
 
+/* A process of that user compiled regular expressions that no image had. */
+void store_learn(Store *store, uid_t uid, Shimport__Pattern *const *patterns, size_t n);
+
 /* The record of a root, or NULL. */
 Root *store_find(Store *store, const RootKey *key);
 

@@ -39,6 +39,12 @@ int image_open(const void *base, size_t size, Image *ret_image) {
             !table_fits(&image, &h->strings, 0, 0) || !table_fits(&image, &h->texts, 0, 0) ||
             !table_fits(&image, &h->code, 0, 0) || !table_fits(&image, &h->frozen, 0, 0))
                 return IMAGE_E_TABLE;
+        if (h->pattern_bucket_count == 0 || (h->pattern_bucket_count & (h->pattern_bucket_count - 1)) ||
+            h->pattern_bucket_count <= h->pattern_count ||
+            !table_fits(&image, &h->patterns, h->pattern_count, sizeof(ImagePattern)) ||
+            !table_fits(&image, &h->pattern_buckets, h->pattern_bucket_count, sizeof(uint32_t)) ||
+            !table_fits(&image, &h->pattern_data, 0, 0))
+                return IMAGE_E_TABLE;
 
         *ret_image = image;
         return 0;
@@ -155,4 +161,88 @@ const uint8_t *image_frozen(const Image *image, const ImageEntry *entry, size_t 
         if (entry->frozen_offset % 16)
                 return NULL;
         return area(image, &image->header->frozen, entry->frozen_offset, entry->frozen_size, ret_size);
+}
+
+const ImagePattern *image_pattern(const Image *image, uint32_t number) {
+        return table_at(image, &image->header->patterns, (uint64_t)number * sizeof(ImagePattern),
+                        sizeof(ImagePattern));
+}
+
+const void *image_pattern_text(const Image *image, const ImagePattern *pattern) {
+        return table_at(image, &image->header->pattern_data, pattern->text_offset, pattern->text_size);
+}
+
+const uint32_t *image_pattern_code(const Image *image, const ImagePattern *pattern) {
+        if (pattern->code_offset % 4)
+                return NULL;
+        return table_at(image, &image->header->pattern_data, pattern->code_offset,
+                        (uint64_t)pattern->code_count * sizeof(uint32_t));
+}
+
+const uint8_t *image_pattern_names(const Image *image, const ImagePattern *pattern) {
+        if (pattern->names_offset % 4)
+                return NULL;
+        return table_at(image, &image->header->pattern_data, pattern->names_offset, pattern->names_size);
+}
+
+const char *image_pattern_name(const ImagePattern *pattern, const uint8_t *names, size_t *at,
+                               ImagePatternName *ret_name) {
+        size_t left = pattern->names_size - *at;
+        const char *bytes;
+
+        if (*at > pattern->names_size || left < sizeof(*ret_name))
+                return NULL;
+        memcpy(ret_name, names + *at, sizeof(*ret_name));
+        if (ret_name->length > left - sizeof(*ret_name))
+                return NULL;
+        bytes = (const char *)names + *at + sizeof(*ret_name);
+        *at += sizeof(*ret_name) + ((size_t)ret_name->length + 3) / 4 * 4;
+        return bytes;
+}
+
+/* Of texts that are some 50 to 5000 bytes long: a multiplication for eight bytes each. Who could make them collide is who
+ * makes the image, and only in its own. */
+uint64_t image_pattern_hash(const ImagePatternKey *key) {
+        uint64_t hash = 0xcbf29ce484222325u ^ key->text_size ^ ((uint64_t)key->flags << 32) ^
+                        ((uint64_t)key->width << 56);
+        const uint8_t *bytes = key->text;
+        size_t left = key->text_size;
+
+        while (left > 0) {
+                size_t some = left < sizeof(uint64_t) ? left : sizeof(uint64_t);
+                uint64_t word = 0;
+
+                memcpy(&word, bytes, some);
+                hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+                hash ^= hash >> 32;
+                bytes += some;
+                left -= some;
+        }
+        hash *= 0x9e3779b97f4a7c15u;
+        return hash ^ (hash >> 29);
+}
+
+const ImagePattern *image_pattern_find(const Image *image, const ImagePatternKey *key, uint64_t hash) {
+        uint32_t mask = image->header->pattern_bucket_count - 1;
+        uint32_t at = (uint32_t)hash & mask;
+
+        for (uint32_t probes = 0; probes <= mask; probes++, at = (at + 1) & mask) {
+                const uint32_t *bucket = table_at(image, &image->header->pattern_buckets,
+                                                  (uint64_t)at * sizeof(uint32_t), sizeof(uint32_t));
+                const ImagePattern *pattern;
+                const void *text;
+
+                if (!bucket || *bucket == 0)
+                        return NULL;
+                pattern = image_pattern(image, *bucket - 1);
+                if (!pattern)
+                        return NULL;
+                if (pattern->flags_asked != key->flags || pattern->width != key->width ||
+                    pattern->text_size != key->text_size)
+                        continue;
+                text = image_pattern_text(image, pattern);
+                if (text && memcmp(text, key->text, key->text_size) == 0)
+                        return pattern;
+        }
+        return NULL;
 }

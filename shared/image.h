@@ -25,7 +25,7 @@
 #endif
 
 #define IMAGE_MAGIC "SHIMPORT"
-#define IMAGE_VERSION 2u
+#define IMAGE_VERSION 3u
 #define IMAGE_NONE UINT32_MAX /* no directory, no entry */
 
 /* Bytes of the image's string area. */
@@ -60,10 +60,21 @@ typedef struct ImageHeader {
         ImageTable entries;     /* ImageEntry[entry_count], those of a directory in a row */
         ImageTable buckets;     /* uint32_t[bucket_count]: entry number + 1, 0 is empty; linear probing */
         ImageTable strings;
-        ImageTable texts;  /* the strings of frozen blocks, see thaw */
-        ImageTable code;   /* marshalled code, for entries without a frozen block */
-        ImageTable frozen; /* frozen blocks, each a multiple of 16 */
+        ImageTable texts;           /* the strings of frozen blocks, see thaw */
+        ImageTable code;            /* marshalled code, for entries without a frozen block */
+        ImageTable frozen;          /* frozen blocks, each a multiple of 16 */
+        ImageTable patterns;        /* ImagePattern[pattern_count] */
+        ImageTable pattern_buckets; /* uint32_t[pattern_bucket_count]: pattern number + 1, as `buckets` */
+        ImageTable pattern_data;    /* texts, programs and names of the patterns */
+        uint64_t pattern_compiler;  /* which sources of `re` made the programs; 0: there are none */
+        uint32_t pattern_count;
+        uint32_t pattern_bucket_count; /* a power of two above pattern_count */
+        uint32_t flags;                /* IMAGE_* */
+        uint32_t reserved;
 } ImageHeader;
+
+/* The `re` below this root is the one that `pattern_compiler` stands for. */
+#define IMAGE_HAS_COMPILER 1u
 
 typedef struct ImageDirectory {
         ImageString path;     /* relative to the root, "" for the root itself */
@@ -114,9 +125,38 @@ typedef struct ImageEntry {
         uint64_t file_ino;
 } ImageEntry;
 
+/*
+ * What re.compile() makes of a text and flags: the arguments of _sre.compile(). The text is as it lies in memory: bytes,
+ * or a str's characters of 1, 2 or 4 bytes, in the least width that holds them all.
+ */
+typedef struct ImagePattern {
+        uint64_t text_offset; /* from the start of `pattern_data`, a multiple of 4, like the two below */
+        uint64_t code_offset; /* uint32_t[code_count] */
+        uint64_t names_offset;
+        uint32_t text_size; /* bytes */
+        uint32_t code_count;
+        uint32_t
+                names_size; /* of each named group: its number, the length of its name, the name as UTF-8, 4-aligned */
+        uint32_t names_count;
+        uint32_t flags_asked; /* of re.compile() */
+        uint32_t flags;       /* of the program */
+        uint32_t groups;
+        uint32_t width;   /* of a character; 0: the pattern is bytes */
+        ImageString file; /* the module that the text is taken from, relative to the root */
+} ImagePattern;
+
+#define IMAGE_PATTERN_WIDTH_MAX 4u
+
+/* A named group as it lies in `pattern_data`; the name follows. */
+typedef struct ImagePatternName {
+        uint32_t group;
+        uint32_t length;
+} ImagePatternName;
+
 _Static_assert(sizeof(ImageString) == 8, "format");
 _Static_assert(sizeof(ImageTable) == 16, "format");
-_Static_assert(sizeof(ImageHeader) == 208, "format");
+_Static_assert(sizeof(ImagePattern) == 64, "format");
+_Static_assert(sizeof(ImageHeader) == 280, "format");
 _Static_assert(sizeof(ImageDirectory) == 40, "format");
 _Static_assert(sizeof(ImageEntry) == 104, "format");
 
@@ -182,6 +222,41 @@ uint32_t image_walk(const Image *image, const char *path, size_t length);
 /* An entry's code as marshal wrote it, or its frozen block, or NULL if it has none or it lies outside. */
 const uint8_t *image_code(const Image *image, const ImageEntry *entry, size_t *ret_size);
 const uint8_t *image_frozen(const Image *image, const ImageEntry *entry, size_t *ret_size);
+
+/* A pattern to look for: what was given to re.compile(). */
+typedef struct ImagePatternKey {
+        const void *text;
+        size_t text_size;
+        uint32_t width, flags;
+} ImagePatternKey;
+
+/* The pattern of a number, or NULL if there is none. */
+const ImagePattern *image_pattern(const Image *image, uint32_t number);
+
+/**
+ * image_pattern_find() - look up a pattern
+ * @hash:   image_pattern_hash() of the key: it is the same for all images
+ *
+ * Return: the pattern, or NULL.
+ */
+const ImagePattern *image_pattern_find(const Image *image, const ImagePatternKey *key, uint64_t hash);
+
+/* Its text, its program, and the names of its groups, or NULL if they lie outside. */
+const void *image_pattern_text(const Image *image, const ImagePattern *pattern);
+const uint32_t *image_pattern_code(const Image *image, const ImagePattern *pattern);
+const uint8_t *image_pattern_names(const Image *image, const ImagePattern *pattern);
+
+/**
+ * image_pattern_name() - the next name of a pattern's groups
+ * @names:  from image_pattern_names()
+ * @at:     where the next one lies; 0 is the first, and it is moved on
+ *
+ * Return: the name's bytes, not NUL-terminated, or NULL if there is none or it lies outside.
+ */
+const char *image_pattern_name(const ImagePattern *pattern, const uint8_t *names, size_t *at,
+                               ImagePatternName *ret_name);
+
+uint64_t image_pattern_hash(const ImagePatternKey *key);
 
 /* The hash of the bucket table: shared with the writer. */
 uint64_t image_hash(uint64_t seed, uint32_t directory, const char *name, size_t length);

@@ -27,9 +27,11 @@ typedef struct Area {
 } Area;
 
 struct ImageWriter {
-        Buffer directories, entries, strings, texts;
+        Buffer directories, entries, strings, texts, patterns, pattern_data;
         Area code, frozen;
-        uint32_t directory_count, entry_count, module_count, left_out_count, text_count;
+        uint32_t directory_count, entry_count, module_count, left_out_count, text_count, pattern_count;
+        uint64_t pattern_compiler;
+        bool has_compiler;
         ImageString reason; /* the last */
 };
 
@@ -175,6 +177,8 @@ ImageWriter *image_writer_free(ImageWriter *writer) {
         free(writer->texts.data);
         area_done(&writer->code);
         area_done(&writer->frozen);
+        free(writer->patterns.data);
+        free(writer->pattern_data.data);
         free(writer);
         return NULL;
 }
@@ -341,6 +345,66 @@ int image_writer_set_texts(ImageWriter *writer, const void *texts, size_t size, 
         return buffer_append(&writer->texts, texts, size);
 }
 
+static bool writer_has_pattern(const ImageWriter *writer, const ImagePatternKey *key) {
+        const ImagePattern *patterns = (const ImagePattern *)writer->patterns.data;
+
+        for (uint32_t i = 0; i < writer->pattern_count; i++)
+                if (patterns[i].flags_asked == key->flags && patterns[i].width == key->width &&
+                    patterns[i].text_size == key->text_size &&
+                    memcmp(writer->pattern_data.data + patterns[i].text_offset, key->text, key->text_size) ==
+                            0)
+                        return true;
+        return false;
+}
+
+/* Append to the patterns' data, 4-aligned. */
+static int writer_pattern_data(ImageWriter *writer, const void *data, size_t size, uint64_t *ret_offset) {
+        int r = buffer_pad(&writer->pattern_data, 4);
+
+        *ret_offset = writer->pattern_data.size;
+        return r < 0 ? r : buffer_append(&writer->pattern_data, data, size);
+}
+
+int image_writer_add_pattern(ImageWriter *writer, const ImageWriterPattern *pattern) {
+        ImagePattern record = {
+                .text_size = (uint32_t)pattern->key.text_size,
+                .code_count = pattern->code_count,
+                .names_size = pattern->names_size,
+                .names_count = pattern->names_count,
+                .flags_asked = pattern->key.flags,
+                .flags = pattern->flags,
+                .groups = pattern->groups,
+                .width = pattern->key.width,
+        };
+        int r;
+
+        if (pattern->key.width > IMAGE_PATTERN_WIDTH_MAX || pattern->key.text_size > UINT32_MAX ||
+            writer->pattern_count >= UINT32_MAX / 4)
+                return -EINVAL;
+        if (writer_has_pattern(writer, &pattern->key))
+                return -EEXIST;
+        r = writer_string(writer, pattern->file, &record.file);
+        if (r >= 0)
+                r = writer_pattern_data(writer, pattern->key.text, pattern->key.text_size,
+                                        &record.text_offset);
+        if (r >= 0)
+                r = writer_pattern_data(writer, pattern->code, pattern->code_count * sizeof(uint32_t),
+                                        &record.code_offset);
+        if (r >= 0)
+                r = writer_pattern_data(writer, pattern->names, pattern->names_size, &record.names_offset);
+        if (r >= 0)
+                r = buffer_append(&writer->patterns, &record, sizeof(record));
+        if (r < 0)
+                return r;
+        writer->pattern_count++;
+        return 0;
+}
+
+void image_writer_set_compiler(ImageWriter *writer, uint64_t compiler, bool here) {
+        writer->pattern_compiler = compiler;
+        writer->has_compiler = here;
+}
+
 static int compare_entries(const void *a, const void *b, void *userdata) {
         const ImageEntry *x = a, *y = b;
 
@@ -394,12 +458,41 @@ static int writer_buckets(ImageWriter *writer, uint64_t seed, Buffer *buckets, u
         return 0;
 }
 
+static int writer_pattern_buckets(const ImageWriter *writer, Buffer *buckets, uint32_t *ret_count) {
+        const ImagePattern *patterns = (const ImagePattern *)writer->patterns.data;
+        uint32_t count = 4, *table;
+        int r;
+
+        while (count < writer->pattern_count * 2)
+                count *= 2;
+        r = buffer_reserve(buckets, count * sizeof(uint32_t));
+        if (r < 0)
+                return r;
+        buckets->size = count * sizeof(uint32_t);
+        table = memset(buckets->data, 0, buckets->size);
+        for (uint32_t i = 0; i < writer->pattern_count; i++) {
+                ImagePatternKey key = {
+                        .text = writer->pattern_data.data + patterns[i].text_offset,
+                        .text_size = patterns[i].text_size,
+                        .width = patterns[i].width,
+                        .flags = patterns[i].flags_asked,
+                };
+                uint32_t at = (uint32_t)image_pattern_hash(&key) & (count - 1);
+
+                while (table[at])
+                        at = (at + 1) & (count - 1);
+                table[at] = i + 1;
+        }
+        *ret_count = count;
+        return 0;
+}
+
 static void buffer_done(Buffer *buffer) {
         free(buffer->data);
 }
 
 int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *ret_fd) {
-        _cleanup_(buffer_done) Buffer buckets = { 0 };
+        _cleanup_(buffer_done) Buffer buckets = { 0 }, pattern_buckets = { 0 };
         _cleanup_(fd_closep) int fd = -1;
         ImageHeader header = {
                 .version = IMAGE_VERSION,
@@ -413,6 +506,9 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 .module_count = writer->module_count,
                 .left_out_count = writer->left_out_count,
                 .text_count = writer->text_count,
+                .pattern_count = writer->pattern_count,
+                .pattern_compiler = writer->pattern_compiler,
+                .flags = writer->has_compiler ? IMAGE_HAS_COMPILER : 0,
         };
         struct {
                 ImageTable *table;
@@ -424,6 +520,9 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 { &header.strings, &writer->strings },
                 { &header.texts, &writer->texts },
                 { &header.code, &writer->code.bytes },
+                { &header.patterns, &writer->patterns },
+                { &header.pattern_buckets, &pattern_buckets },
+                { &header.pattern_data, &writer->pattern_data },
                 { &header.frozen, &writer->frozen.bytes },
         };
         uint64_t offset = sizeof(header);
@@ -439,6 +538,8 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 r = writer_arrange(writer);
         if (r >= 0)
                 r = writer_buckets(writer, identity->hash_seed, &buckets, &header.bucket_count);
+        if (r >= 0)
+                r = writer_pattern_buckets(writer, &pattern_buckets, &header.pattern_bucket_count);
         if (r < 0)
                 return r;
 

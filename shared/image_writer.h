@@ -67,6 +67,23 @@ int image_writer_set_code(ImageWriter *writer, uint32_t number, const ImageWrite
 /* Set the table of strings that the frozen blocks share. Return: 0 or -ENOMEM. */
 int image_writer_set_texts(ImageWriter *writer, const void *texts, size_t size, uint32_t count);
 
+/* A pattern and its program, as the writer takes them. */
+typedef struct ImageWriterPattern {
+        ImagePatternKey key;
+        uint32_t flags, groups;
+        const uint32_t *code;
+        uint32_t code_count;
+        const void *names; /* as they lie in the image */
+        uint32_t names_size, names_count;
+        const char *file;
+} ImageWriterPattern;
+
+/* Return: 0, -EEXIST if it was added before, -EINVAL, -EFBIG or -ENOMEM. */
+int image_writer_add_pattern(ImageWriter *writer, const ImageWriterPattern *pattern);
+
+/* Say which `re` the programs are made by, and whether that one lies below this root. */
+void image_writer_set_compiler(ImageWriter *writer, uint64_t compiler, bool here);
+
 typedef struct ImageIdentity {
         uint64_t generation;
         uint64_t root_dev, root_ino;

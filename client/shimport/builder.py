@@ -29,6 +29,7 @@ import warnings
 
 import _shimport_build as build
 from shimport import preload
+from shimport.patterns import Patterns
 
 JOB_FD = 3
 
@@ -102,6 +103,7 @@ class Job:
             job["preload"].decode(errors="replace") or "all", job["preload_max"], preload.wanted_names(job["wanted"])
         )
         self.writer = build.ImageWriter()
+        self.patterns = Patterns(job["patterns"])
         self.previous, self.freezer = self.begin(job["image"], job["state"])
         self.entries = 0
         self.directories = 0
@@ -123,6 +125,7 @@ class Job:
                 previous = build.Previous(
                     image_fd, state_fd, build.tag(), os.fsencode(self.root), status.st_dev, status.st_ino
                 )
+                self.patterns.take_over(previous)
                 return previous, build.Freezer(*previous.texts())
             except ValueError as error:
                 print(f"{self.root}: built from nothing, the image to be replaced is not taken: {error}", file=sys.stderr)
@@ -137,6 +140,7 @@ class Job:
         else:
             preload.supplement(self)
         self.writer.set_texts(*self.freezer.texts())
+        self.patterns.write(self.writer, self.root_stat)
 
     # -- walking ------------------------------------------------------------------------------------------------
 
@@ -371,7 +375,9 @@ class Job:
             self.check(status)
             entry.update(stat=Source.look(status), reason=preload.UNASKED)
             return
-        entry.update(self.taken(directory, name, entry, status) or self.code_once(where, file, name))
+        taken = self.taken(directory, name, entry, status)
+        entry.update(taken or self.code_once(where, file, name))
+        self.patterns.add_module(os.path.join(where.path, file), entry["code"], taken is not None)
         self.declined += bool(entry["reason"])
         self.modules += 1
 

@@ -85,6 +85,7 @@ def supplement(job):
 
 
 def add_code(job, number, directory, file, cached, look, code, frozen, reason, uncached):
+    same = bool(code)
     if not code or (uncached and job.is_there(os.path.join(directory, cached))):
         found = job.try_code_of(Where(directory), file)
         if isinstance(found, str):
@@ -93,6 +94,7 @@ def add_code(job, number, directory, file, cached, look, code, frozen, reason, u
         if found["stat"] != look:
             return
         code, frozen, reason, uncached = found["code"], found["frozen"], found["reason"], found["uncached"]
+    job.patterns.add_module(os.path.join(directory, file), code, same)
     job.modules += 1
     job.declined += bool(reason)
     job.writer.set_code(number, code=code, frozen=frozen, reason=reason, uncached=uncached)

@@ -183,6 +183,7 @@ def drop_caches():
 
 def report_imports(bench, statements):
     sides = bench.sides
+    sides.learn(statements)
     found = {name: bench.measure(name, sides.all_variants(name, text), PAIRS) for name, text in statements.items()}
     print(f"\nHot page cache, {PAIRS} rounds in turn:\n\n{tables.times(found)}")
     print(f"\nAs parts of stock, by the medians (minima), with the floor of pure execution:\n\n{tables.ratios(found)}")

@@ -22,6 +22,7 @@ OURS = {
     "shimport": {},
     "everything": {"SHIMPORT_GC": "freeze"},
     "gc stock": {"SHIMPORT_GC": "stock"},
+    "no regex": {"SHIMPORT_REGEX": "off"},
     "no thaw": {"SHIMPORT_THAW": "0"},
 }
 
@@ -46,6 +47,15 @@ class Workloads:
             if self.full.run_stock("-c", statements).returncode == 0:
                 found[name] = statements
         return found
+
+    def learn(self, statements):
+        """Has the daemon know what processes compile when they import: what two of them report is built by a warm."""
+        for name, text in statements.items():
+            command, env = self.variants(f"{name}-learn", text)["shimport"]
+            for _ in range(2):
+                harness.run(command, env=env, timeout=10 * harness.PATIENCE)
+        for pair in (self.pair, self.full):
+            pair.warm()
 
     def pair_of(self, name):
         """Applications are installed in the interpreter's own site-packages; all else needs no more than the stdlib."""

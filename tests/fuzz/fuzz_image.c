@@ -62,6 +62,29 @@ static void look_at_directory(const Image *image, const ImageDirectory *director
         FUZZ_CHECK(number == IMAGE_NONE || image_directory(image, number));
 }
 
+static void look_at_pattern(const Image *image, const ImagePattern *pattern) {
+        const void *text = image_pattern_text(image, pattern), *code = image_pattern_code(image, pattern);
+        const uint8_t *names = image_pattern_names(image, pattern);
+        ImagePatternName name;
+        const char *bytes;
+        size_t at = 0;
+
+        look_at_string(image, pattern->file);
+        touch(code, code ? pattern->code_count * sizeof(uint32_t) : 0);
+        while (names && (bytes = image_pattern_name(pattern, names, &at, &name)))
+                touch(bytes, name.length);
+        if (text) {
+                ImagePatternKey key = {
+                        .text = text,
+                        .text_size = pattern->text_size,
+                        .width = pattern->width,
+                        .flags = pattern->flags_asked,
+                };
+
+                image_pattern_find(image, &key, image_pattern_hash(&key));
+        }
+}
+
 static void mark_changes(const Image *image) {
         static const WatchEvent events[] = {
                 { .directory = "", .name = "abc.py", .mask = IN_MODIFY },
@@ -96,6 +119,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                         look_at_directory(&image, image_directory(&image, i));
                 for (uint32_t i = 0; i < image.header->entry_count; i++)
                         look_at_entry(&image, image_entry(&image, i));
+                for (uint32_t i = 0; i < image.header->pattern_count; i++)
+                        look_at_pattern(&image, image_pattern(&image, i));
+                FUZZ_CHECK(!image_pattern(&image, image.header->pattern_count));
                 FUZZ_CHECK(!image_directory(&image, image.header->directory_count));
                 FUZZ_CHECK(!image_entry(&image, image.header->entry_count));
                 FUZZ_CHECK(!image_entry(&image, IMAGE_NONE));

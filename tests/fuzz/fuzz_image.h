@@ -10,8 +10,9 @@
 
 static inline void fuzz_image_change(uint8_t *data, size_t size, unsigned *seed) {
         ImageHeader header;
-        const ImageTable *const tables[] = { &header.directories, &header.entries, &header.buckets,
-                                             &header.strings,     &header.texts,   &header.frozen };
+        const ImageTable *const tables[] = { &header.directories, &header.entries,        &header.buckets,
+                                             &header.strings,     &header.texts,          &header.frozen,
+                                             &header.patterns,    &header.pattern_buckets };
         const ImageTable *table;
 
         if (size < sizeof(header) || fuzz_random(seed) % 4 == 0) {
@@ -51,6 +52,9 @@ static inline size_t fuzz_image_repair(uint8_t *data, size_t size, size_t most, 
                 header.entry_count = (uint32_t)(header.entries.size / sizeof(ImageEntry));
                 header.entries.size = header.entry_count * sizeof(ImageEntry);
                 header.bucket_count = (uint32_t)(header.buckets.size / sizeof(uint32_t));
+                header.pattern_count = (uint32_t)(header.patterns.size / sizeof(ImagePattern));
+                header.patterns.size = header.pattern_count * sizeof(ImagePattern);
+                header.pattern_bucket_count = (uint32_t)(header.pattern_buckets.size / sizeof(uint32_t));
         }
         memcpy(data, &header, sizeof(header));
         return size;

@@ -29,6 +29,7 @@ NONE = 0xFFFFFFFF
 HEADER = Struct("shared/image.h", "ImageHeader")
 DIRECTORY = Struct("shared/image.h", "ImageDirectory")
 ENTRY = Struct("shared/image.h", "ImageEntry")
+PATTERN = Struct("shared/image.h", "ImagePattern")
 STATE = Struct("shared/staleness.h", "StalenessHeader")
 NOTE = Struct("daemon/kept.h", "KeptNote")
 STATE_VERSION = constant("shared/staleness.h", "STALENESS_VERSION")
@@ -127,6 +128,11 @@ def make_image(generation=7, dev=0, ino=0, modules=3):
     writer.add_entry(root, "odd", build.KIND_STOCK, file="odd.py", reason="it does not compile")
     for number in range(modules):
         writer.add_entry(root, f"module{number}", build.KIND_SOURCE, file=f"module{number}.py", code=b"x" * 40, **look)
+    names = struct.pack("<II", 1, 4) + b"name" + struct.pack("<II", 2, 5) + b"other\0\0\0"
+    writer.add_pattern("(?P<name>a)(?P<other>b)", 2, 34, struct.pack("<9I", *range(9)), 2, names, 2, "abc.py")
+    writer.add_pattern(b"bytes", 0, 0, struct.pack("<3I", *range(3)), 0, b"", 0, "package/inner.py")
+    writer.add_pattern("\u20ac", 0, 32, struct.pack("<3I", *range(3)), 0, b"", 0, "abc.py")
+    writer.set_compiler(0x5678, True)
     writer.set_texts(texts, count)
     return memfd_bytes(writer.seal("tag", os.fsencode(ROOT), generation, dev, ino, 0x1234))
 
@@ -173,6 +179,17 @@ def images():
         for number in range(header["entry_count"]):
             changed.set_entry(number, **{name: value})
         yield f"entries-{name}", changed.data
+    for name, letter in PATTERN.letters().items():
+        for word, value in {"0": 0, "most": 2 ** (8 * struct.calcsize(letter)) - 1, "odd": 5}.items():
+            changed = Packed(golden)
+            for number in range(header["pattern_count"]):
+                changed.set(PATTERN, header["patterns_offset"] + number * PATTERN.size, **{name: value})
+            yield f"patterns-{name}-{word}", changed.data
+    for word, value in {"one": 1, "outside": NONE, "empty": 0}.items():
+        changed = Packed(golden)
+        for at in range(header["pattern_buckets_offset"], header["pattern_buckets_offset"] + header["pattern_buckets_size"], 4):
+            struct.pack_into("<I", changed.data, at, value)
+        yield f"pattern-buckets-{word}", changed.data
 
 
 def blocks():
@@ -214,7 +231,7 @@ def configurations():
     yield "golden", (
         b"; a comment\n[daemon]\nSocket=/run/x\nClientPath=/usr/lib/shimport/python\nBuildTimeout=5\nBuildJobs=2\n"
         b"MaxPeers=10\nMaxPeersPerUser=5\nMemoryMax=64M\nWatchLimit=9\nValidate=stat\nValidate=watch /usr/lib/*\n"
-        b"GC=freeze\nIdleExit=0\n"
+        b"GC=freeze\nRegex=off\nIdleExit=0\n"
     )
     lines = {
         "unknown-key": b"[daemon]\nNothing=1\n",
@@ -280,6 +297,14 @@ def packets():
     yield "golden-warm", step(PEER, warm, IN_ROOT) + turn + scan + progress + result(IN_IMAGE) + turn
     for name, kind in {"barrier": wire.BARRIER, "status": wire.STATUS, "reload": wire.RELOAD, "drop": wire.DROP}.items():
         yield f"golden-{name}", built + step(PEER, wire.request(kind))
+    pattern = wire.field(1, 1) + wire.field(2, "a+") + wire.field(3, 1) + wire.field(4, 2) + wire.field(5, "abc.py")
+    for name, some in {
+        "": pattern, "-without-files": pattern[:-8], "-of-another-image": wire.field(1, 9) + pattern,
+        "-outside": pattern[:-8] + wire.field(5, "/abc.py"), "-long": pattern + wire.field(2, "a" * 9000),
+        "-odd": pattern + wire.field(3, 2**32 - 1),
+    }.items():  # fmt: skip
+        reported = step(PEER, wire.request(wire.REPORT, wire.field(8, some) * 3))
+        yield f"golden-report-of-patterns{name}", built + reported + reported + turn
     yield "golden-report", built + step(PEER, wire.request(wire.REPORT, wire.field(1, 5) + wire.field(5, 1)))
     wanted = wire.field(1, "/root") + wire.field(2, 1) + wire.field(3, 2) + wire.field(4, "package.module") * 3
     yield "report-of-what-is-wanted", built + step(PEER, wire.request(wire.REPORT, wire.field(6, "tag") + wire.field(7, wanted) * 2))

@@ -215,6 +215,93 @@ static void what_was_added_is_found(void **state) {
         assert_int_equal(image.header->left_out_count, MANY);
 }
 
+static const ImageWriterPattern patterns[] = {
+        { .key = { .text = "(?P<name>a)", .text_size = 11, .width = 1, .flags = 2 },
+          .flags = 34,
+          .groups = 1,
+          .code = (const uint32_t[]){ 1, 2, 3 },
+          .code_count = 3,
+          .names = "\1\0\0\0\4\0\0\0name",
+          .names_size = 12,
+          .names_count = 1,
+          .file = "abc.py" },
+        { .key = { .text = "(?P<name>a)", .text_size = 11, .width = 0 },
+          .code = (const uint32_t[]){ 4 },
+          .code_count = 1 },
+        { .key = { .text = "", .text_size = 0, .width = 1 },
+          .code = (const uint32_t[]){ 5 },
+          .code_count = 1 },
+};
+
+static void seal_patterns(const ImageWriterPattern *some, size_t n, Image *ret_image) {
+        ImageWriter *writer = writer_fill();
+        MemfdInfo info;
+        const void *base;
+        int fd;
+
+        for (size_t i = 0; i < n; i++) {
+                assert_int_equal(image_writer_add_pattern(writer, &some[i]), 0);
+                assert_int_equal(image_writer_add_pattern(writer, &some[i]), -EEXIST);
+        }
+        image_writer_set_compiler(writer, 0x1234, true);
+        assert_int_equal(image_writer_seal(writer, &identity, &fd), 0);
+        image_writer_free(writer);
+        assert_int_equal(memfd_check(fd, sizeof(ImageHeader), &info), 0);
+        assert_int_equal(memfd_map(fd, info.size, &base), 0);
+        assert_int_equal(image_open(base, info.size, ret_image), 0);
+        fd_close(fd);
+}
+
+static void a_pattern_is_found_by_its_text_type_and_flags(void **state) {
+        const ImagePattern *pattern;
+        ImagePatternKey key = patterns[0].key;
+        ImagePatternName name;
+        size_t at = 0;
+        Image image;
+
+        (void)state;
+        seal_patterns(patterns, ELEMENTSOF(patterns), &image);
+        assert_int_equal(image.header->pattern_compiler, 0x1234);
+        assert_int_equal(image.header->flags, IMAGE_HAS_COMPILER);
+        pattern = image_pattern_find(&image, &key, image_pattern_hash(&key));
+        assert_ptr_equal(pattern, image_pattern(&image, 0));
+        assert_int_equal(pattern->flags, 34);
+        assert_int_equal(pattern->code_count, 3);
+        assert_int_equal(image_pattern_code(&image, pattern)[2], 3);
+        assert_string_equal(image_string(&image, pattern->file, NULL), "abc.py");
+        assert_memory_equal(image_pattern_name(pattern, image_pattern_names(&image, pattern), &at, &name),
+                            "name", 4);
+        assert_int_equal(name.group, 1);
+        assert_null(image_pattern_name(pattern, image_pattern_names(&image, pattern), &at, &name));
+        key.flags = 0;
+        assert_null(image_pattern_find(&image, &key, image_pattern_hash(&key)));
+        key.width = 0;
+        assert_int_equal(
+                image_pattern_code(&image, image_pattern_find(&image, &key, image_pattern_hash(&key)))[0], 4);
+        assert_non_null(image_pattern_find(&image, &patterns[2].key, image_pattern_hash(&patterns[2].key)));
+        assert_null(image_pattern(&image, ELEMENTSOF(patterns)));
+        munmap((void *)image.base, image.size);
+}
+
+static void a_thousand_patterns_are_found(void **state) {
+        ImageWriterPattern many[1000];
+        char texts[1000][16];
+        Image image;
+
+        (void)state;
+        for (size_t i = 0; i < ELEMENTSOF(many); i++) {
+                snprintf(texts[i], sizeof(texts[i]), "pattern%zu", i);
+                many[i] = patterns[1];
+                many[i].key.text = texts[i];
+                many[i].key.text_size = strlen(texts[i]);
+        }
+        seal_patterns(many, ELEMENTSOF(many), &image);
+        for (uint32_t i = 0; i < ELEMENTSOF(many); i++)
+                assert_ptr_equal(image_pattern_find(&image, &many[i].key, image_pattern_hash(&many[i].key)),
+                                 image_pattern(&image, i));
+        munmap((void *)image.base, image.size);
+}
+
 static void what_was_not_added_is_not_found(void **state) {
         Image image = fixture_open(*state);
 
@@ -379,6 +466,9 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(what_was_added_is_found, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_was_not_added_is_not_found, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_pattern_is_found_by_its_text_type_and_flags, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(a_thousand_patterns_are_found, setup, teardown),
                 cmocka_unit_test_setup_teardown(packages_are_walked_and_modules_are_not, setup, teardown),
                 cmocka_unit_test_setup_teardown(entries_of_a_directory_are_in_a_row_and_sorted, setup,
                                                 teardown),

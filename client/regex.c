@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "facts.h"
+
+#include "regex.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "regex_loaded.h"
+#include "root.h"
+#include "splice.h"
+#include "state.h"
+#include "util.h"
+
+void regex_suggest(Regex *regex, bool on) {
+        if (!regex->chosen)
+                regex->off = !on;
+}
+
+void regex_choose_from_environment(Regex *regex) {
+        const char *value = getenv("SHIMPORT_REGEX");
+
+        regex->chosen = value && (strcmp(value, "on") == 0 || strcmp(value, "off") == 0);
+        if (regex->chosen)
+                regex->off = strcmp(value, "off") == 0;
+}
+
+void regex_free_wanted(Regex *regex) {
+        for (size_t i = 0; i < regex->n_wanted; i++) {
+                free(regex->wanted[i].text);
+                for (size_t j = 0; j < regex->wanted[i].n_files; j++)
+                        free(regex->wanted[i].files[j]);
+        }
+        free(regex->wanted);
+        regex->wanted = NULL;
+        regex->n_wanted = regex->wanted_bytes = 0;
+}
+
+#if FACTS_KNOWN
+
+/* Of one report: an import of the whole standard library compiles some 200, of 100 bytes each. Together they fit into a
+ * packet. */
+#define WANTED_MAX 512
+#define WANTED_BYTES_MAX (96u * 1024)
+#define WANTED_TEXT_MAX 8192u
+#define WANTED_OVERHEAD 48 /* bytes of a message beside the text and the files */
+
+/* How far up the stack somebody is looked for who compiles. */
+#define FRAMES_MAX 24
+
+/* The modules that a program is made by. */
+enum {
+        SERVED_CONSTANTS = 1,
+        SERVED_CASEFIX = 2,
+        SERVED_PARSER = 4,
+        SERVED_COMPILER = 8,
+        SERVED_ALL = 15,
+};
+
+/* Flags of re.compile() that are left to stock: TEMPLATE, LOCALE, DEBUG (see re/_constants.py). */
+#define FLAGS_STOCK (1 | 4 | 128)
+
+/* Namespaces that must be as they were: those of re._compiler, re._parser and _sre. */
+#define NAMESPACES 3
+
+struct RegexHook {
+        PyObject_HEAD
+        ModuleState *state; /* NULL once that is gone, or another hook is in force */
+        PyObject *sre_compile;
+        uint64_t compiler; /* 0: it has not been looked at, or is none that an image stands for */
+        bool looked;
+#if !FACTS_HAVE_WATCHERS
+        /* Borrowed: the first is that of the function which the hook is in, and as long as that has not changed it keeps the
+         * others alive. */
+        PyObject *namespaces[NAMESPACES];
+        uint64_t versions[NAMESPACES];
+#endif
+};
+
+/* ---- whether `re` is as it was ---- */
+
+#if FACTS_HAVE_WATCHERS
+
+/* Of the main interpreter, which alone has a hook. */
+static bool touched;
+static int watcher = -1;
+
+static int on_touched(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value) {
+        (void)event;
+        (void)dict;
+        (void)key;
+        (void)value;
+        touched = true;
+        return 0;
+}
+
+static void unwatch(void) {
+        if (watcher >= 0 && PyDict_ClearWatcher(watcher) < 0)
+                PyErr_Clear();
+        watcher = -1;
+}
+
+static bool hook_watch(RegexHook *hook, PyObject *const namespaces[NAMESPACES]) {
+        (void)hook;
+        unwatch();
+        watcher = PyDict_AddWatcher(on_touched);
+        for (size_t i = 0; watcher >= 0 && i < NAMESPACES; i++)
+                if (PyDict_Watch(watcher, namespaces[i]) < 0)
+                        unwatch();
+        PyErr_Clear();
+        touched = false;
+        return watcher >= 0;
+}
+
+static bool hook_is_touched(const RegexHook *hook) {
+        (void)hook;
+        return touched;
+}
+
+#else
+
+static void unwatch(void) {
+}
+
+static bool hook_watch(RegexHook *hook, PyObject *const namespaces[NAMESPACES]) {
+        for (size_t i = 0; i < NAMESPACES; i++) {
+                hook->namespaces[i] = namespaces[i];
+                hook->versions[i] = facts_dict_version(namespaces[i]);
+        }
+        return true;
+}
+
+static bool hook_is_touched(const RegexHook *hook) {
+        for (size_t i = 0; i < NAMESPACES; i++)
+                if (facts_dict_version(hook->namespaces[i]) != hook->versions[i])
+                        return true;
+        return false;
+}
+
+#endif
+
+/* ---- what is wanted ---- */
+
+/* A module's file as an image names it, and the image. Return: false if there is none. */
+static bool module_place(ModuleState *state, PyObject *globals, const Mapping **ret_mapping,
+                         const char **ret_path) {
+        PyObject *file = PyDict_GetItemWithError(globals, state->names.__file__);
+        const char *path;
+        Py_ssize_t length;
+        uint32_t directory;
+        Root *root;
+
+        path = file && PyUnicode_CheckExact(file) ? PyUnicode_AsUTF8AndSize(file, &length) : NULL;
+        root = path ? root_find(state, path, (size_t)length, &directory) : NULL;
+        if (!root || !root->mapping || (size_t)length <= root->path_length + 1 || length > PATH_MAX ||
+            root->mapping->image.header->pattern_compiler != state->regex.compiler) {
+                PyErr_Clear();
+                return false;
+        }
+        *ret_mapping = root->mapping;
+        *ret_path = path + root->path_length + 1;
+        return true;
+}
+
+static bool is_module_of(PyObject *globals, PyObject *key, const char *package) {
+        PyObject *name = PyDict_GetItemWithError(globals, key);
+        const char *text = name && PyUnicode_CheckExact(name) ? PyUnicode_AsUTF8(name) : NULL;
+        size_t length = strlen(package);
+
+        PyErr_Clear();
+        return text && strncmp(text, package, length) == 0 && (text[length] == '\0' || text[length] == '.');
+}
+
+/* Return: the note of that image, a new one if there is none yet; NULL if it is full. */
+static AttachPattern *wanted_of(Regex *regex, size_t first, const ImagePatternKey *key, uint64_t generation) {
+        AttachPattern *pattern;
+
+        for (size_t i = first; i < regex->n_wanted; i++)
+                if (regex->wanted[i].generation == generation)
+                        return &regex->wanted[i];
+        if (regex->n_wanted == WANTED_MAX ||
+            regex->wanted_bytes + key->text_size + WANTED_OVERHEAD > WANTED_BYTES_MAX)
+                return NULL;
+        if (!regex->wanted)
+                regex->wanted = malloc(WANTED_MAX * sizeof(*regex->wanted));
+        if (!regex->wanted)
+                return NULL;
+        pattern = &regex->wanted[regex->n_wanted];
+        *pattern = (AttachPattern){
+                .generation = generation,
+                .width = key->width,
+                .flags = key->flags,
+                .text = malloc(key->text_size + 1),
+                .text_size = key->text_size,
+        };
+        if (!pattern->text)
+                return NULL;
+        memcpy(pattern->text, key->text, key->text_size);
+        regex->n_wanted++;
+        regex->wanted_bytes += key->text_size + WANTED_OVERHEAD;
+        return pattern;
+}
+
+static void wanted_add_file(Regex *regex, AttachPattern *pattern, const char *path) {
+        size_t length = strlen(path);
+
+        for (size_t i = 0; i < pattern->n_files; i++)
+                if (strcmp(pattern->files[i], path) == 0)
+                        return;
+        if (pattern->n_files == ATTACH_PATTERN_FILES_MAX || regex->wanted_bytes + length > WANTED_BYTES_MAX)
+                return;
+        pattern->files[pattern->n_files] = strdup(path);
+        if (pattern->files[pattern->n_files]) {
+                pattern->n_files++;
+                regex->wanted_bytes += length;
+        }
+}
+
+/* Note a pattern that stock is about to compile, with the modules that might show where its text comes from: those on the
+ * stack, from `re` to the import that runs. */
+static void wanted_add(ModuleState *state, const ImagePatternKey *key) {
+        Regex *regex = &state->regex;
+        size_t first = regex->n_wanted;
+        PyFrameObject *frame;
+
+        state_debug(state, "no image has the pattern '%.*s'%s",
+                    key->width <= 1 && key->text_size < 200 ? (int)key->text_size : 0,
+                    (const char *)key->text, state->collect.depth == 0 ? ", compiled after the imports" : "");
+        if (state->collect.depth == 0 || key->text_size == 0 || key->text_size > WANTED_TEXT_MAX)
+                return;
+        frame = PyThreadState_GetFrame(PyThreadState_Get()); /* new, as those below */
+        for (unsigned i = 0; frame && i < FRAMES_MAX; i++) {
+                PyObject *globals = PyFrame_GetGlobals(frame);
+                bool ends = is_module_of(globals, state->names.__name__, "importlib._bootstrap") ||
+                            is_module_of(globals, state->names.__name__, "_frozen_importlib");
+                const Mapping *mapping;
+                const char *path;
+
+                if (!ends && !is_module_of(globals, state->names.__name__, "re") &&
+                    module_place(state, globals, &mapping, &path)) {
+                        AttachPattern *pattern =
+                                wanted_of(regex, first, key, mapping->image.header->generation);
+
+                        if (pattern)
+                                wanted_add_file(regex, pattern, path);
+                }
+                Py_DECREF(globals);
+                Py_SETREF(frame, ends ? NULL : PyFrame_GetBack(frame));
+        }
+        Py_XDECREF(frame);
+}
+
+/* ---- the answer ---- */
+
+static PyObject *code_list(const uint32_t *code, uint32_t n) {
+        PyObject *list = PyList_New(n);
+
+        for (uint32_t i = 0; list && i < n; i++) {
+                PyObject *word = PyLong_FromUnsignedLong(code[i]);
+
+                if (word)
+                        PyList_SET_ITEM(list, i, word);
+                else
+                        Py_CLEAR(list);
+        }
+        return list;
+}
+
+/* The names of the groups, in both directions. Return: 0, -1 with an exception, or 1 if the image lies. */
+static int names_of(const ImagePattern *pattern, const uint8_t *names, PyObject *groupindex,
+                    PyObject *indexgroup) {
+        ImagePatternName name;
+        size_t at = 0;
+
+        for (uint32_t i = 0; i < pattern->names_count; i++) {
+                const char *bytes = image_pattern_name(pattern, names, &at, &name);
+                PyObject *text, *group;
+                int r;
+
+                if (!bytes || name.group == 0 || name.group > pattern->groups)
+                        return 1;
+                text = PyUnicode_DecodeUTF8(bytes, name.length, NULL);
+                group = text ? PyLong_FromUnsignedLong(name.group) : NULL;
+                r = group ? PyDict_SetItem(groupindex, text, group) : -1;
+                Py_XDECREF(group);
+                if (r < 0) {
+                        Py_XDECREF(text);
+                        return -1;
+                }
+                Py_XSETREF(((PyTupleObject *)indexgroup)->ob_item[name.group], text);
+        }
+        return 0;
+}
+
+static PyObject *indexgroup_new(uint32_t groups) {
+        PyObject *tuple = PyTuple_New((Py_ssize_t)groups + 1);
+
+        for (Py_ssize_t i = 0; tuple && i <= (Py_ssize_t)groups; i++)
+                PyTuple_SET_ITEM(tuple, i, Py_NewRef(Py_None));
+        return tuple;
+}
+
+/* As the end of re._compiler.compile(). Return: a new Pattern; NULL, without an exception if the image lies. */
+static PyObject *pattern_new(const RegexHook *hook, const Image *image, const ImagePattern *pattern,
+                             PyObject *text) {
+        const uint32_t *code = image_pattern_code(image, pattern);
+        const uint8_t *names = image_pattern_names(image, pattern);
+        PyObject *args[6] = { text }, *result = NULL;
+        int r = 1;
+
+        if (!code || !names || pattern->groups > INT_MAX / 2 || pattern->groups > pattern->code_count)
+                return NULL;
+        args[1] = PyLong_FromUnsignedLong(pattern->flags);
+        args[2] = args[1] ? code_list(code, pattern->code_count) : NULL;
+        args[3] = args[2] ? PyLong_FromUnsignedLong(pattern->groups) : NULL;
+        args[4] = args[3] ? PyDict_New() : NULL;
+        args[5] = args[4] ? indexgroup_new(pattern->groups) : NULL;
+        if (args[5])
+                r = names_of(pattern, names, args[4], args[5]);
+        if (args[5] && r == 0)
+                result = PyObject_Vectorcall(hook->sre_compile, args, ELEMENTSOF(args), NULL);
+        for (size_t i = 1; i < ELEMENTSOF(args); i++)
+                Py_XDECREF(args[i]);
+        if (!result && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_MemoryError))
+                PyErr_Clear(); /* it says that the program is none */
+        return result;
+}
+
+/* What was given to re._compiler.compile(), if it is such as images have. */
+static bool key_of(PyObject *text, PyObject *flags, ImagePatternKey *ret_key) {
+        long value;
+        int overflow;
+
+        if (!PyLong_CheckExact(flags))
+                return false;
+        value = PyLong_AsLongAndOverflow(flags, &overflow);
+        if (overflow || value < 0 || value > INT_MAX || (value & FLAGS_STOCK))
+                return false;
+        *ret_key = (ImagePatternKey){ .flags = (uint32_t)value };
+        if (PyUnicode_CheckExact(text)) {
+                ret_key->text = PyUnicode_DATA(text);
+                ret_key->width = (uint32_t)PyUnicode_KIND(text);
+                ret_key->text_size = (size_t)PyUnicode_GET_LENGTH(text) * ret_key->width;
+                return true;
+        }
+        if (!PyBytes_CheckExact(text))
+                return false;
+        ret_key->text = PyBytes_AS_STRING(text);
+        ret_key->text_size = (size_t)PyBytes_GET_SIZE(text);
+        return true;
+}
+
+/* Is `re` the one of an image? Where stock has imported it that is found out when it is first needed. */
+static bool hook_knows_compiler(ModuleState *state, RegexHook *hook) {
+        if (!hook->looked) {
+                hook->looked = true;
+                hook->compiler = state->regex.compiler = regex_loaded_compiler(state);
+        }
+        return hook->compiler != 0;
+}
+
+static bool is_watched_by_others(void) {
+        const PyThreadState *thread = PyThreadState_Get();
+
+        return thread->c_tracefunc || thread->c_profilefunc;
+}
+
+/* What is spliced into re._compiler.compile(p, flags). */
+static PyObject *hook_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+        RegexHook *hook = (RegexHook *)self;
+        ModuleState *state = hook->state;
+        ImagePatternKey key;
+        uint64_t hash;
+
+        if (n != 2 || !state || state->regex.off || !state->active || hook_is_touched(hook) ||
+            is_watched_by_others() || !key_of(args[0], args[1], &key) || !hook_knows_compiler(state, hook))
+                Py_RETURN_NONE;
+        hash = image_pattern_hash(&key);
+        for (const Root *root = state->roots; root; root = root->next) {
+                const Image *image = root->mapping ? &root->mapping->image : NULL;
+                const ImagePattern *pattern;
+                PyObject *result;
+
+                if (!image || image->header->pattern_compiler != hook->compiler)
+                        continue;
+                pattern = image_pattern_find(image, &key, hash);
+                if (!pattern)
+                        continue;
+                result = pattern_new(hook, image, pattern, args[0]);
+                if (result)
+                        state->regex.hits++;
+                if (result || PyErr_Occurred())
+                        return result;
+        }
+        wanted_add(state, &key);
+        Py_RETURN_NONE;
+}
+
+/* ---- into service ---- */
+
+static void hook_dealloc(PyObject *self) {
+        PyTypeObject *type = Py_TYPE(self);
+
+        Py_XDECREF(((RegexHook *)self)->sre_compile);
+        type->tp_free(self);
+        Py_DECREF(type);
+}
+
+/* Without the module, as a Sieve is made: code objects refer to it. */
+static PyTypeObject *hook_type_new(void) {
+        static PyType_Slot slots[] = {
+                { Py_tp_dealloc, hook_dealloc },
+                { 0, NULL },
+        };
+        static PyType_Spec spec = {
+                .name = "_shimport.RegexHook",
+                .basicsize = sizeof(RegexHook),
+                .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+                .slots = slots,
+        };
+
+        return (PyTypeObject *)PyType_FromSpec(&spec);
+}
+
+static void hook_release(Regex *regex) {
+        if (regex->hook)
+                regex->hook->state = NULL;
+        Py_CLEAR(regex->hook);
+        unwatch();
+}
+
+/* Return: the dict of a module that is a global variable in a namespace, borrowed, or NULL. */
+static PyObject *namespace_in(PyObject *namespace, const char *name) {
+        PyObject *module = PyDict_GetItemString(namespace, name);
+
+        return module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+}
+
+/* Return: 0, 1 if `re` is not as expected, or -1 with an exception. */
+static int hook_install(ModuleState *state, PyObject *compiler) {
+        static PyMethodDef call = { "compile", (PyCFunction)(void (*)(void))hook_call, METH_FASTCALL, NULL };
+        PyObject *namespaces[NAMESPACES] = { compiler, namespace_in(compiler, "_parser"),
+                                             namespace_in(compiler, "_sre") };
+        PyObject *function = PyDict_GetItemString(compiler, "compile"), *sre_compile, *callable;
+        RegexHook *hook;
+        int r;
+
+        sre_compile = namespaces[2] ? PyDict_GetItemString(namespaces[2], "compile") : NULL;
+        if (!function || !namespaces[1] || !sre_compile || !PyCFunction_Check(sre_compile))
+                return 1;
+        if (!state->regex.hook_type && !(state->regex.hook_type = hook_type_new()))
+                return -1;
+        hook_release(&state->regex);
+        hook = (RegexHook *)state->regex.hook_type->tp_alloc(state->regex.hook_type, 0);
+        callable = hook ? PyCFunction_New(&call, (PyObject *)hook) : NULL;
+        if (!callable) {
+                Py_XDECREF(hook);
+                return -1;
+        }
+        hook->sre_compile = Py_NewRef(sre_compile);
+        hook->compiler = state->regex.compiler;
+        hook->looked = hook->compiler != 0;
+        r = hook_watch(hook, namespaces) ? splice_answer(function, 2, callable) : 1;
+        Py_DECREF(callable);
+        if (r == 0) {
+                hook->state = state;
+                state->regex.hook = hook;
+        } else {
+                Py_DECREF(hook);
+                unwatch();
+        }
+        return r;
+}
+
+void regex_served(ModuleState *state, const Mapping *mapping, PyObject *name) {
+        static const struct {
+                const char *name;
+                unsigned bit;
+        } modules[] = {
+                { "re._constants", SERVED_CONSTANTS },
+                { "re._casefix", SERVED_CASEFIX },
+                { "re._parser", SERVED_PARSER },
+                { "re._compiler", SERVED_COMPILER },
+        };
+        const ImageHeader *header = mapping->image.header;
+        Py_ssize_t length = PyUnicode_GET_LENGTH(name);
+
+        if (length < 10 || length > 13 || PyUnicode_READ_CHAR(name, 2) != '.' ||
+            PyUnicode_READ_CHAR(name, 3) != '_')
+                return;
+        if (state->regex.generation != header->generation) {
+                state->regex.served = 0;
+                state->regex.generation = header->generation;
+                state->regex.compiler = header->flags & IMAGE_HAS_COMPILER ? header->pattern_compiler : 0;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(modules); i++)
+                if (PyUnicode_CompareWithASCIIString(name, modules[i].name) == 0)
+                        state->regex.served |= modules[i].bit;
+}
+
+void regex_executed(ModuleState *state, PyObject *module) {
+        PyObject *dict, *name;
+
+        if (state->regex.served != SERVED_ALL || !PyModule_Check(module))
+                return;
+        dict = PyModule_GetDict(module);
+        name = PyDict_GetItemWithError(dict, state->names.__name__);
+        if (!name || !PyUnicode_Check(name) || PyUnicode_CompareWithASCIIString(name, "re._compiler") != 0)
+                return;
+        state->regex.served = 0; /* once more if it is loaded once more, whole */
+        if (state->regex.compiler && PyInterpreterState_Get() == PyInterpreterState_Main() &&
+            hook_install(state, dict) < 0)
+                PyErr_Clear(); /* stock compiles */
+}
+
+void regex_activated(ModuleState *state) {
+        PyObject *modules = PySys_GetObject("modules");
+        PyObject *module =
+                modules && PyDict_Check(modules) ? PyDict_GetItemString(modules, "re._compiler") : NULL;
+
+        if (!module || !PyModule_Check(module) || PyInterpreterState_Get() != PyInterpreterState_Main())
+                return;
+        if (hook_install(state, PyModule_GetDict(module)) < 0)
+                PyErr_Clear();
+}
+
+void regex_forget(ModuleState *state) {
+        hook_release(&state->regex);
+        Py_CLEAR(state->regex.hook_type);
+}
+
+#else
+
+void regex_served(ModuleState *state, const Mapping *mapping, PyObject *name) {
+        (void)state;
+        (void)mapping;
+        (void)name;
+}
+
+void regex_executed(ModuleState *state, PyObject *module) {
+        (void)state;
+        (void)module;
+}
+
+void regex_activated(ModuleState *state) {
+        (void)state;
+}
+
+void regex_forget(ModuleState *state) {
+        (void)state;
+}
+
+#endif
