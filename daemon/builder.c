@@ -16,12 +16,18 @@
 #include "log.h"
 #include "message.h"
 #include "packet.h"
+#include "paths.h"
 #include "util.h"
 
 #define BUILDER_NICE 10
 
 /* A builder in a hurry to tell something is not told more than this of; the log is the operator's. */
 #define LINES_MAX 20
+
+/* Of what a builder sends, so much is taken before the others on the loop have their turn. The result of one that has
+ * exited lies behind no more than its socket holds. */
+#define PACKETS_AT_ONCE 64
+#define READS_AT_ONCE 16
 
 /* After its result a builder has nothing left to do. */
 #define EXIT_GRACE_MS 2000
@@ -239,13 +245,16 @@ static int builder_receive(Builder *builder) {
         return builder->state == BUILDER_WORKING ? 0 : -EAGAIN;
 }
 
-static void on_channel(uv_poll_t *poll, int status, int events) {
-        Builder *builder = poll->data;
+/* As many packets as there are, or as have their turn: nobody but the builder's owner vouches for what it does. */
+static void builder_converse(Builder *builder) {
+        for (unsigned i = 0; i < PACKETS_AT_ONCE && builder_receive(builder) == 0; i++)
+                ;
+}
 
+static void on_channel(uv_poll_t *poll, int status, int events) {
         (void)status;
         (void)events;
-        while (builder_receive(builder) == 0)
-                ;
+        builder_converse(poll->data);
 }
 
 static void builder_line(Builder *builder) {
@@ -258,19 +267,20 @@ static void builder_line(Builder *builder) {
                 log_warning("builder %d: %s", builder->process.pid, builder->last_line);
 }
 
-/* Read what there is. Return: false at its end. */
+/* Read what there is, or has its turn. Return: false at its end. */
 static bool builder_read_errors(Builder *builder) {
         char buffer[4096];
-        ssize_t size;
+        ssize_t size = 0;
 
-        while ((size = read(builder->errors_fd, buffer, sizeof(buffer))) > 0)
+        for (unsigned n = 0;
+             n < READS_AT_ONCE && (size = read(builder->errors_fd, buffer, sizeof(buffer))) > 0; n++)
                 for (ssize_t i = 0; i < size; i++) {
                         if (buffer[i] == '\n')
                                 builder_line(builder);
                         else if (builder->line_size < sizeof(builder->line) - 1)
                                 builder->line[builder->line_size++] = buffer[i];
                 }
-        return size < 0 && (errno == EAGAIN || errno == EINTR);
+        return size > 0 || (size < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 static void on_errors(uv_poll_t *poll, int status, int events) {
@@ -286,8 +296,7 @@ static void on_exited(uv_process_t *process, int64_t status, int signal) {
         char error[384];
 
         if (builder->state == BUILDER_WORKING) /* the result may still lie in the socket */
-                while (builder_receive(builder) == 0)
-                        ;
+                builder_converse(builder);
         builder_read_errors(builder);
         builder_line(builder);
         snprintf(error, sizeof(error), "the builder %s %d%s%s",
@@ -313,8 +322,9 @@ static int builder_pipes(Builder *builder, int *ret_channel, int *ret_errors) {
 }
 
 static int builder_spawn(Builder *builder, uv_loop_t *loop, const BuilderJob *job, int channel, int errors) {
-        _cleanup_free_ char *script = NULL;
-        char *arguments[BUILDER_ARGUMENTS_MAX];
+        _cleanup_free_ char *program = NULL;
+        char uid[16], seconds[24];
+        char *arguments[] = { NULL, "--child", uid, (char *)job->client_path, seconds, NULL };
         uv_stdio_container_t stdio[BUILDER_FD + 1] = {
                 { .flags = UV_IGNORE },
                 { .flags = UV_IGNORE },
@@ -323,7 +333,6 @@ static int builder_spawn(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
         };
         uv_process_options_t options = {
                 .exit_cb = on_exited,
-                .file = job->executable,
                 .args = arguments,
                 .env = (char **)builder_environment,
                 .cwd = "/",
@@ -332,14 +341,12 @@ static int builder_spawn(Builder *builder, uv_loop_t *loop, const BuilderJob *jo
         };
         int r;
 
-        if (asprintf(&script, "%s/shimport/builder.py", job->client_path) < 0)
-                return -ENOMEM;
-        builder_arguments(job->executable, job->options, script, arguments);
-        if (job->uid != geteuid()) {
-                options.flags = UV_PROCESS_SETUID | UV_PROCESS_SETGID; /* and no other groups */
-                options.uid = job->uid;
-                options.gid = BUILDER_GROUP;
-        }
+        r = paths_builder(&program);
+        if (r < 0)
+                return r;
+        options.file = arguments[0] = program;
+        snprintf(uid, sizeof(uid), "%u", (unsigned)job->uid);
+        snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)(job->timeout_ms + 999) / 1000);
         r = uv_spawn(loop, &builder->process, &options);
         builder_own_handle(builder, &builder->process, 0); /* to be closed even when it failed */
         if (r < 0)
@@ -359,6 +366,8 @@ static int builder_send_job(Builder *builder, const BuilderJob *job) {
         body.shared = job->shared;
         body.max_entries = job->max_entries;
         body.validate = (Shimport__Validate)job->validate;
+        body.executable = message_text(job->executable);
+        body.options = message_text(job->options);
         body.preload = message_text(job->preload);
         body.preload_max = job->preload_max;
         body.supplement = job->supplement;
@@ -370,10 +379,6 @@ static int builder_send_job(Builder *builder, const BuilderJob *job) {
                 fds[n_fds++] = job->wanted_fd;
         body.patterns = job->patterns;
         body.n_patterns = job->n_patterns;
-        if (!builder->is_child) {
-                body.executable = message_text(job->executable);
-                body.options = message_text(job->options);
-        }
         message.body_case = SHIMPORT__TO_BUILDER__BODY_JOB;
         message.job = &body;
         return builder_send(builder, &message, fds, n_fds);

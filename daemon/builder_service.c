@@ -1,35 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * shimport-builder: what the service manager starts when the system instance of the daemon connects to
- * /run/shimport/builder/UID. It becomes that user, gives up all else, looks at the job, and becomes the interpreter
- * that does it (client/shimport/builder.py), which reads the same job from the same socket.
+ * shimport-builder: how every build begins. It becomes the user who builds, gives up all else (confine.h), looks at
+ * the job, and becomes the interpreter that does it (client/shimport/builder.py), which reads the same job from the
+ * same socket.
  *
- * It does not trust the daemon. Whatever the job says: only a directory of this user's own is built, as for all
- * users, and only by a Python interpreter that root or this user has put where it lies, with the client beside this
- * program. So whoever is the daemon gets authentic images of what everybody may read, and no more.
+ * The service manager starts it when the system instance of the daemon connects to /run/shimport/builder/UID. Then it
+ * does not trust the daemon. Whatever the job says: only a directory of this user's own is built, as for all users,
+ * and only by a Python interpreter that root or this user has put where it lies, with the client beside this program.
+ * So whoever is the daemon gets authentic images of what everybody may read, and no more. The owner is told by the
+ * address of the socket, for a templated socket with Accept=yes has no other way to tell it to its service.
  *
- * The owner is told by the address of the socket, for a templated socket with Accept=yes has no other way to tell
- * it to its service.
+ * Or a daemon that may start processes as the user starts it itself, as `shimport-builder --child UID CLIENT SECONDS`.
+ * Then whose directory it is, and for whom, is the daemon's to decide; what may be the interpreter is not.
  */
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "builder.pb-c.h"
 #include "builder_command.h"
+#include "confine.h"
 #include "log.h"
 #include "message.h"
 #include "packet.h"
@@ -39,6 +38,16 @@
 
 /* The daemon sends the job with its next breath. */
 #define JOB_PATIENCE_MS 10000
+
+/* The service's processor time: the service manager ends it by then anyway. */
+#define SERVICE_SECONDS 3600
+
+typedef struct Service {
+        bool is_child; /* of the daemon's */
+        uid_t uid;
+        const char *client; /* NULL: beside this program */
+        uint64_t seconds;
+} Service;
 
 /* Which user's socket is this? Return: 0 or a negative errno. */
 static int service_owner(uid_t *ret_uid) {
@@ -58,23 +67,6 @@ static int service_owner(uid_t *ret_uid) {
         if (*end || errno || uid >= UINT32_MAX)
                 return -EADDRNOTAVAIL;
         *ret_uid = (uid_t)uid;
-        return 0;
-}
-
-/* For good: with no other group, and no capability even for root. Return: 0 or a negative errno. */
-static int service_become(uid_t uid) {
-        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-
-        if (geteuid() == 0 &&
-            (setgroups(0, NULL) < 0 || setresgid(BUILDER_GROUP, BUILDER_GROUP, BUILDER_GROUP) < 0))
-                return -errno;
-        if (setresuid(uid, uid, uid) < 0)
-                return -errno;
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-            syscall(SYS_capset, &header, none) < 0)
-                return -errno;
         return 0;
 }
 
@@ -103,18 +95,17 @@ static int refused(const char *reason, char **ret_reason) {
  *
  * Return: 0 or a negative errno.
  */
-static int service_check(const Packet *packet, const Shimport__BuildJob *job, char **ret_executable,
-                         char **ret_reason) {
-        _cleanup_free_ char *executable = NULL, *named = NULL;
-        const char *name;
+static int service_check(const Service *service, const Packet *packet, const Shimport__BuildJob *job,
+                         char **ret_executable, char **ret_reason) {
+        _cleanup_free_ char *executable = NULL, *named = NULL, *why = NULL;
         struct stat st;
         int r;
 
         if (!packet->n_fds || syscalls_fstat(packet->fds[0], &st) < 0 || !S_ISDIR(st.st_mode))
                 return refused("a job without its root", ret_reason);
-        if (st.st_uid != geteuid())
+        if (!service->is_child && st.st_uid != geteuid())
                 return refused("the root belongs to another user than its builder", ret_reason);
-        if (!job->shared)
+        if (!service->is_child && !job->shared)
                 return refused("an image for one user is not made here", ret_reason);
         if (!message_is_path(&job->executable) ||
             memchr(job->options.data ?: (uint8_t *)"", '\0', job->options.len))
@@ -122,24 +113,27 @@ static int service_check(const Packet *packet, const Shimport__BuildJob *job, ch
         named = strndup((const char *)job->executable.data, job->executable.len);
         if (!named)
                 return -ENOMEM;
-        r = trust_executable(named, geteuid(), &executable, ret_reason);
+        r = trust_interpreter(named, geteuid(), &executable, &why);
+        if (r < 0)
+                return r;
         if (r)
-                return r < 0 ? r : -EPERM;
-        name = strrchr(executable, '/');
-        if (!name || strncmp(name, "/python", strlen("/python")) != 0)
-                return refused("the interpreter is not called python", ret_reason);
+                return asprintf(ret_reason, "the interpreter is not trusted to build as uid %u: %s",
+                                (unsigned)geteuid(), why) < 0
+                               ? -ENOMEM
+                               : -EPERM;
         *ret_executable = steal_pointer(&executable);
         return 0;
 }
 
 /* The job is taken as well: a socket that is closed with something unread in it loses what it has sent. */
-static void service_refuse(Packet *packet, const char *reason) {
+static void service_refuse(const Service *service, Packet *packet, const char *reason) {
         Shimport__BuildResult body = SHIMPORT__BUILD_RESULT__INIT;
         Shimport__FromBuilder message = SHIMPORT__FROM_BUILDER__INIT;
         uint8_t buffer[8192];
         size_t size;
 
-        log_warning("refused: %s", reason);
+        if (!service->is_child) /* the daemon says so itself */
+                log_warning("refused: %s", reason);
         (void)packet_recv(BUILDER_FD, packet);
         packet_done(packet);
         body.error = message_text(reason);
@@ -150,12 +144,15 @@ static void service_refuse(Packet *packet, const char *reason) {
 }
 
 /* Return: only on failure, a negative errno. */
-static int service_exec(const char *executable, const Shimport__BuildJob *job) {
+static int service_exec(const Service *service, const char *executable, const Shimport__BuildJob *job) {
         _cleanup_free_ char *client = NULL, *script = NULL, *options = NULL;
         char *arguments[BUILDER_ARGUMENTS_MAX];
         int r;
 
-        r = paths_client(&client);
+        if (service->client)
+                r = (client = strdup(service->client)) ? 0 : -ENOMEM;
+        else
+                r = paths_client(&client);
         if (r < 0)
                 return r;
         options = strndup(job->options.len ? (const char *)job->options.data : "", job->options.len);
@@ -164,22 +161,22 @@ static int service_exec(const char *executable, const Shimport__BuildJob *job) {
         builder_arguments(executable, options, script, arguments);
         if (chdir("/") < 0 || fcntl(BUILDER_FD, F_SETFD, 0) < 0) /* from here on the interpreter's */
                 return -errno;
+        r = confine_self(BUILDER_FD, service->seconds);
+        if (r < 0)
+                return r;
         execve(executable, arguments, builder_environment);
         return -errno;
 }
 
 /* Return: only on failure, a negative errno. */
-static int service_run(void) {
+static int service_run(const Service *service) {
         static MessageDecoder decoder;
         static Packet packet;
         _cleanup_free_ char *executable = NULL, *reason = NULL;
         Shimport__ToBuilder *message;
-        uid_t uid = (uid_t)-1;
         int r;
 
-        r = service_owner(&uid);
-        if (r >= 0)
-                r = service_become(uid);
+        r = confine_become(service->uid);
         if (r >= 0)
                 r = service_peek(&packet);
         if (r < 0)
@@ -190,24 +187,49 @@ static int service_run(void) {
                 packet_done(&packet);
                 return -EPROTO;
         }
-        r = service_check(&packet, message->job, &executable, &reason);
+        r = service_check(service, &packet, message->job, &executable, &reason);
         packet_done(&packet);
-        if (r >= 0)
-                r = service_exec(executable, message->job);
-        service_refuse(&packet, reason ?: strerror(-r));
+        if (r >= 0) {
+                r = service_exec(service, executable, message->job);
+                if (asprintf(&reason, "cannot start %s: %s", executable, strerror(-r)) < 0)
+                        reason = NULL;
+        }
+        service_refuse(service, &packet, reason ?: strerror(-r));
         return r;
 }
 
+/* `--child UID CLIENT SECONDS`. Return: 0 or -EINVAL. */
+static int service_parse(char **arguments, Service *ret_service) {
+        unsigned long uid, seconds;
+        char *end_uid, *end_seconds;
+
+        uid = strtoul(arguments[1], &end_uid, 10);
+        seconds = strtoul(arguments[3], &end_seconds, 10);
+        if (strcmp(arguments[0], "--child") != 0 || *end_uid || uid >= UINT32_MAX || *arguments[2] != '/' ||
+            *end_seconds || !seconds)
+                return -EINVAL;
+        *ret_service = (Service){
+                .is_child = true,
+                .uid = (uid_t)uid,
+                .client = arguments[2],
+                .seconds = seconds,
+        };
+        return 0;
+}
+
 int main(int argc, char **argv) {
+        Service service = { .seconds = SERVICE_SECONDS };
         int r;
 
-        (void)argv;
         log_open();
-        if (argc != 1 || sd_listen_fds(true) != 1) {
-                log_error("shimport-builder is started by the service manager, see shimport-builder@.socket");
+        if (argc == 5 ? service_parse(argv + 1, &service) < 0 : argc != 1 || sd_listen_fds(true) != 1) {
+                log_error("shimport-builder is started by the daemon or by the service manager, see "
+                          "shimport-builder@.socket");
                 return EXIT_FAILURE;
         }
-        r = service_run();
+        r = service.is_child ? 0 : service_owner(&service.uid);
+        if (r >= 0)
+                r = service_run(&service);
         if (r != -EPERM)
                 log_error("no build: %s", strerror(-r));
         return r == -EPERM ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -67,8 +67,8 @@ static int paths_here(char buffer[static PATH_MAX]) {
         return 0;
 }
 
-int paths_client(char **ret_path) {
-        static const char *const places[] = { "python", "lib/shimport/python" };
+/* What lies at PLACE beside the directory of the running binary, if FILE is there in it. */
+static int paths_beside(const char *const *places, size_t n_places, const char *file, char **ret_path) {
         char here[PATH_MAX];
         char *slash;
         int r;
@@ -80,22 +80,33 @@ int paths_client(char **ret_path) {
         if (!slash)
                 return -ENOENT;
         *slash = '\0';
-        for (size_t i = 0; i < ELEMENTSOF(places); i++) {
+        for (size_t i = 0; i < n_places; i++) {
                 _cleanup_free_ char *path = NULL;
-                _cleanup_free_ char *package = NULL;
+                _cleanup_free_ char *found = NULL;
 
                 r = path_format(&path, "%s/%s", here, places[i]);
+                if (r >= 0)
+                        r = path_format(&found, "%s%s", path, file);
                 if (r < 0)
                         return r;
-                r = path_format(&package, "%s/shimport", path);
-                if (r < 0)
-                        return r;
-                if (access(package, F_OK) == 0) {
+                if (access(found, F_OK) == 0) {
                         *ret_path = steal_pointer(&path);
                         return 0;
                 }
         }
         return -ENOENT;
+}
+
+int paths_client(char **ret_path) {
+        static const char *const places[] = { "python", "lib/shimport/python" };
+
+        return paths_beside(places, ELEMENTSOF(places), "/shimport", ret_path);
+}
+
+int paths_builder(char **ret_path) {
+        static const char *const places[] = { "bin/shimport-builder", "lib/shimport/bin/shimport-builder" };
+
+        return paths_beside(places, ELEMENTSOF(places), "", ret_path);
 }
 
 int paths_program(const char *name, char **ret_path) {

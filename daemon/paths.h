@@ -18,6 +18,9 @@ int paths_config(bool system, char **ret_path);
 /* The directory of the Python client: ../python in a build tree, ../lib/shimport/python where installed. */
 int paths_client(char **ret_path);
 
+/* shimport-builder: ../bin in a build tree, ../lib/shimport/bin where installed. */
+int paths_builder(char **ret_path);
+
 /* A program in the directory of the running one. */
 int paths_program(const char *name, char **ret_path);
 

@@ -13,7 +13,6 @@
 #include "log.h"
 #include "root_parts.h"
 #include "store.h"
-#include "trust.h"
 #include "util.h"
 
 /* A process that finds something changed by stat makes us build again. Where that does not help, because the builder
@@ -323,7 +322,7 @@ static bool root_is_reusable(const Root *root) {
                root->image.image.header->texts.size <= 2 * root->texts_when_whole + TEXTS_SLACK;
 }
 
-static int root_spawn(Root *root, const char *executable, uid_t uid) {
+static int root_spawn(Root *root, uid_t uid) {
         _cleanup_close_ int wanted_fd = -1;
         bool reuse = root_is_reusable(root);
         int r = 0;
@@ -336,7 +335,7 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
                 return r;
 
         BuilderJob job = {
-                .executable = executable,
+                .executable = root->executable,
                 .options = root->options,
                 .client_path = store_client_path(root->store),
                 .uid = uid,
@@ -371,23 +370,12 @@ static int root_spawn(Root *root, const char *executable, uid_t uid) {
 /* The queue lets us go ahead. */
 static bool root_start(QueueTicket *ticket) {
         Root *root = root_of_ticket(ticket);
-        _cleanup_free_ char *executable = NULL, *reason = NULL;
         _cleanup_close_ int fd = steal_fd(&root->fd);
         uid_t uid = store_builder_uid(root->store, root->owner);
         int r;
 
-        if (builder_is_child(uid)) /* a service looks for itself, and may go where we may not */
-                r = trust_executable(root->executable, uid, &executable, &reason);
-        else
-                r = (executable = strdup(root->executable)) ? 0 : -ENOMEM;
-        if (r == TRUST_E_UNTRUSTED) {
-                root_fail(root, "the interpreter is not trusted to build as uid %u: %s", (unsigned)uid,
-                          reason);
-                return false;
-        }
         root->fd = fd;
-        if (r == 0)
-                r = root_spawn(root, executable, uid);
+        r = root_spawn(root, uid);
         root->fd = -1;
         if (r == -ECONNREFUSED) {
                 root_fail(root, "nobody builds as uid %u: enable shimport-builder@%u.socket", (unsigned)uid,
@@ -395,7 +383,7 @@ static bool root_start(QueueTicket *ticket) {
                 return false;
         }
         if (r < 0) {
-                root_fail(root, "cannot start %s: %s", executable ?: root->executable, strerror(-r));
+                root_fail(root, "cannot start a builder: %s", strerror(-r));
                 return false;
         }
         return true;

@@ -67,3 +67,16 @@ int trust_executable(const char *path, uid_t uid, char **ret_path, char **ret_re
         *ret_path = steal_pointer(&real);
         return 0;
 }
+
+int trust_interpreter(const char *path, uid_t uid, char **ret_path, char **ret_reason) {
+        _cleanup_free_ char *real = NULL;
+        int r;
+
+        r = trust_executable(path, uid, &real, ret_reason);
+        if (r)
+                return r;
+        if (strncmp(strrchr(real, '/'), "/python", strlen("/python")) != 0)
+                return untrusted(real, "is not called python", ret_reason);
+        *ret_path = steal_pointer(&real);
+        return 0;
+}

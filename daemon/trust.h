@@ -29,4 +29,8 @@ enum {
  */
 int trust_executable(const char *path, uid_t uid, char **ret_path, char **ret_reason);
 
+/* Likewise, and is it called as a Python interpreter is? What else root may have in its directories knows nothing of
+ * the arguments that a builder is given. */
+int trust_interpreter(const char *path, uid_t uid, char **ret_path, char **ret_reason);
+
 #endif
