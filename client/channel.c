@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "builder.pb-c.h"
@@ -45,6 +46,7 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                 return NULL;
         }
         pthread_detach(thread);
+        (void)setrlimit(RLIMIT_NPROC, &(struct rlimit){ 0 }); /* there is nothing else to start */
         self = (Channel *)type->tp_alloc(type, 0);
         if (self)
                 self->fd = fd;

@@ -215,7 +215,7 @@ static PyObject *previous_coded(PyObject *object, PyObject *args) {
 
 PyDoc_STRVAR(entry_doc,
              "entry(number)\n--\n\n"
-             "(path of the directory, file and cached below it, (size, mtime, inode), code, frozen, reason,\n"
+             "(path of the directory, file and cached below it, (size, mtime, inode, device), code, frozen, reason,\n"
              "uncached), code and frozen as views that are valid for as long as this object.");
 
 static PyObject *previous_entry(PyObject *object, PyObject *args) {
@@ -241,9 +241,9 @@ static PyObject *previous_entry(PyObject *object, PyObject *args) {
         }
         code = image_code(image, entry, &code_size);
         frozen = image_frozen(image, entry, &frozen_size);
-        return Py_BuildValue("sss(KKK)NNsO", path, file, cached, (unsigned long long)entry->file_size,
+        return Py_BuildValue("sss(KKKI)NNsO", path, file, cached, (unsigned long long)entry->file_size,
                              (unsigned long long)entry->file_mtime, (unsigned long long)entry->file_ino,
-                             view(code, code_size), view(frozen, frozen_size), reason,
+                             (unsigned)entry->file_dev, view(code, code_size), view(frozen, frozen_size), reason,
                              entry->flags & IMAGE_ENTRY_UNCACHED ? Py_True : Py_False);
 }
 

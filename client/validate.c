@@ -30,15 +30,18 @@ static uint64_t mtime_of(const struct stat *st) {
 
 bool validate_directory(const ImageDirectory *directory, PyObject *path) {
         uint64_t mtime = directory->mtime, ino = directory->ino; /* the image may go without the GIL */
+        uint32_t dev = directory->dev;
         struct stat st;
 
-        return path_look(path, &st) && S_ISDIR(st.st_mode) && st.st_ino == ino && mtime_of(&st) == mtime;
+        return path_look(path, &st) && S_ISDIR(st.st_mode) && st.st_ino == ino &&
+               image_dev(st.st_dev) == dev && mtime_of(&st) == mtime;
 }
 
 bool validate_entry(const ImageEntry *entry, PyObject *path) {
         uint64_t size = entry->file_size, mtime = entry->file_mtime, ino = entry->file_ino;
+        uint32_t dev = entry->file_dev;
         struct stat st;
 
         return path_look(path, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size &&
-               st.st_ino == ino && mtime_of(&st) == mtime;
+               st.st_ino == ino && image_dev(st.st_dev) == dev && mtime_of(&st) == mtime;
 }

@@ -39,13 +39,14 @@ static void writer_dealloc(PyObject *self) {
         Py_DECREF(type);
 }
 
-PyDoc_STRVAR(add_directory_doc,
-             "add_directory(path, complete, stat=None, validate=True)\n--\n\n"
-             "Add a directory, relative to the root; its number. With stat, (mtime in ns, inode), and\n"
-             "validate, processes compare it.");
+PyDoc_STRVAR(
+        add_directory_doc,
+        "add_directory(path, complete, stat=None, validate=True)\n--\n\n"
+        "Add a directory, relative to the root; its number. With stat, (mtime in ns, inode, device), and\n"
+        "validate, processes compare it.");
 
 static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
-        unsigned long long mtime, ino;
+        unsigned long long mtime, ino, dev;
         PyObject *stat = Py_None;
         const char *path;
         int complete, validate = 1, r;
@@ -53,7 +54,7 @@ static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
 
         if (!PyArg_ParseTuple(args, "sp|Op:add_directory", &path, &complete, &stat, &validate))
                 return NULL;
-        if (stat != Py_None && !PyArg_ParseTuple(stat, "KK", &mtime, &ino))
+        if (stat != Py_None && !PyArg_ParseTuple(stat, "KKK", &mtime, &ino, &dev))
                 return NULL;
         r = image_writer_add_directory(((Writer *)self)->writer, path,
                                        (complete ? IMAGE_DIRECTORY_COMPLETE : 0) |
@@ -62,22 +63,23 @@ static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
         if (r < 0)
                 return raise_errno(r);
         if (stat != Py_None)
-                image_writer_stat_directory(((Writer *)self)->writer, number, mtime, ino);
+                image_writer_stat_directory(((Writer *)self)->writer, number, mtime, ino, dev);
         return PyLong_FromUnsignedLong(number);
 }
 
-PyDoc_STRVAR(add_entry_doc,
-             "add_entry(directory, name, kind, *, file='', cached='', reason='', package=False,\n"
-             "          child=None, code=b'', frozen=b'', stat=None, validate=False, uncached=False)\n--\n\n"
-             "Add what can be imported by a name; stat is (size, mtime in ns, inode), by which processes\n"
-             "validate it if told so; uncached: it has no valid pyc.");
+PyDoc_STRVAR(
+        add_entry_doc,
+        "add_entry(directory, name, kind, *, file='', cached='', reason='', package=False,\n"
+        "          child=None, code=b'', frozen=b'', stat=None, validate=False, uncached=False)\n--\n\n"
+        "Add what can be imported by a name; stat is (size, mtime in ns, inode, device), by which processes\n"
+        "validate it if told so; uncached: it has no valid pyc.");
 
 static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwargs) {
         static char *keywords[] = { "directory", "name", "kind",   "file", "cached",   "reason",   "package",
                                     "child",     "code", "frozen", "stat", "validate", "uncached", NULL };
         ImageWriterEntry entry = { .file = "", .cached = "", .reason = "", .child = IMAGE_NONE };
         Py_buffer code = { 0 }, frozen = { 0 };
-        unsigned long long size = 0, mtime = 0, ino = 0;
+        unsigned long long size = 0, mtime = 0, ino = 0, dev = 0;
         PyObject *child = Py_None, *stat = Py_None;
         int kind, package = 0, validate = 0, uncached = 0, r = -1;
 
@@ -86,7 +88,7 @@ static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwar
                                          &entry.reason, &package, &child, &code, &frozen, &stat, &validate,
                                          &uncached))
                 return NULL;
-        if (stat != Py_None && !PyArg_ParseTuple(stat, "KKK", &size, &mtime, &ino))
+        if (stat != Py_None && !PyArg_ParseTuple(stat, "KKKK", &size, &mtime, &ino, &dev))
                 goto finish;
         if (child != Py_None) {
                 unsigned long number = PyLong_AsUnsignedLong(child);
@@ -105,6 +107,7 @@ static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwar
         entry.file_size = size;
         entry.file_mtime = mtime;
         entry.file_ino = ino;
+        entry.file_dev = dev;
         r = image_writer_add_entry(((Writer *)self)->writer, &entry);
         if (r < 0)
                 raise_errno(r);

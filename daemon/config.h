@@ -41,20 +41,26 @@ typedef struct ConfigRules {
 } ConfigRules;
 
 typedef struct Config {
-        bool system;                 /* for all users; not from the file but from the command line */
-        char *socket;                /* NULL: the default place */
-        char *client_path;           /* NULL: beside the binary */
-        uint64_t idle_exit;          /* seconds, 0: never, or CONFIG_IDLE_EXIT_DEFAULT */
-        uint64_t build_timeout;      /* seconds */
-        uint64_t build_jobs;         /* builders at once, 0: as many as there are processors */
-        uint64_t max_peers;          /* connections at once */
-        uint64_t max_peers_per_user; /* those of one user */
-        uint64_t memory_max;         /* bytes of all images */
-        uint64_t watch_limit;        /* directories, 0: three quarters of what the kernel allows a user */
-        uint64_t gc;                 /* GcPolicy, for processes that do not choose */
-        uint64_t preload_max;        /* modules of a root beyond which "all" is "used" */
-        bool no_regex;               /* processes compile all regular expressions themselves */
-        ConfigRules validate;        /* the last that fits a root is in force, here and below */
+        bool system;                    /* for all users; not from the file but from the command line */
+        char *socket;                   /* NULL: the default place */
+        char *client_path;              /* NULL: beside the binary */
+        uint64_t idle_exit;             /* seconds, 0: never, or CONFIG_IDLE_EXIT_DEFAULT */
+        uint64_t build_timeout;         /* seconds */
+        uint64_t build_jobs;            /* builders at once, 0: as many as there are processors */
+        uint64_t max_peers;             /* connections at once */
+        uint64_t max_peers_per_user;    /* those of one user */
+        uint64_t memory_max;            /* bytes of all images */
+        uint64_t max_attaches_per_user; /* requests a second */
+        uint64_t max_roots_per_user;
+        uint64_t max_builds_per_user; /* at once, 0: all places but one */
+        uint64_t max_queued_per_user;
+        uint64_t memory_max_per_user; /* bytes of images, 0: half of memory_max */
+        uint64_t report_max;          /* bytes of a report */
+        uint64_t watch_limit;         /* directories, 0: three quarters of what the kernel allows a user */
+        uint64_t gc;                  /* GcPolicy, for processes that do not choose */
+        uint64_t preload_max;         /* modules of a root beyond which "all" is "used" */
+        bool no_regex;                /* processes compile all regular expressions themselves */
+        ConfigRules validate;         /* the last that fits a root is in force, here and below */
         ConfigRules preload;
 } Config;
 

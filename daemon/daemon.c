@@ -59,6 +59,7 @@ static void daemon_close_rest(Daemon *daemon) {
         for (size_t i = 0; i < ELEMENTSOF(daemon->signals);
              i++) /* until here a second signal changes nothing */
                 uv_close((uv_handle_t *)&daemon->signals[i], NULL);
+        daemon->peers = peers_free(daemon->peers);
         daemon->store = store_free(daemon->store);
         daemon->queue = queue_free(daemon->queue);
         daemon->watch = watch_free(daemon->watch);
@@ -144,8 +145,14 @@ static int daemon_load(Daemon *daemon, Config *ret_config, char **ret_error) {
 /* Let the parts know of the configuration in force. */
 static void daemon_apply(Daemon *daemon) {
         queue_set_places(daemon->queue, daemon->config.build_jobs);
+        queue_set_limits(daemon->queue, daemon->config.max_builds_per_user,
+                         daemon->config.max_queued_per_user);
         watch_set_limit(daemon->watch, daemon->config.watch_limit);
-        peers_set_limits(daemon->peers, daemon->config.max_peers, daemon->config.max_peers_per_user);
+        peers_set_limits(daemon->peers, &(PeersLimits){
+                                                .all = daemon->config.max_peers,
+                                                .per_user = daemon->config.max_peers_per_user,
+                                                .requests = daemon->config.max_attaches_per_user,
+                                        });
         store_reconfigure(daemon->store, daemon->client_path);
 }
 
@@ -314,18 +321,20 @@ static int daemon_start(Daemon *daemon) {
         size_t n_kept;
         int r;
 
-        r = peers_new(&daemon->loop, &daemon_peers_events, daemon, &daemon->peers);
+        users_init(&daemon->users);
+        r = peers_new(&daemon->loop, &daemon->users, &daemon_peers_events, daemon, &daemon->peers);
         if (r == 0)
                 r = queue_new(&daemon->loop, on_quiet, daemon, &daemon->queue);
         if (r == 0)
                 r = watch_new(&daemon->loop, &daemon->watch);
         if (r == 0)
-                r = store_new(&daemon->loop, daemon->watch, daemon->queue, &daemon->config,
+                r = store_new(&daemon->loop, daemon->watch, daemon->queue, &daemon->users, &daemon->config,
                               daemon->client_path, &daemon->store);
         if (r < 0) {
                 log_error("cannot start: %s", strerror(-r));
                 daemon->queue = queue_free(daemon->queue);
                 daemon->watch = watch_free(daemon->watch);
+                daemon->peers = peers_free(daemon->peers);
                 return r;
         }
         daemon_apply(daemon);
@@ -343,7 +352,8 @@ static int daemon_start(Daemon *daemon) {
 }
 
 static void daemon_done(Daemon *daemon) {
-        daemon->peers = peers_free(daemon->peers);
+        if (daemon->users.n)
+                users_done(&daemon->users);
         config_done(&daemon->config);
         free(daemon->config_path);
         free(daemon->socket_path);

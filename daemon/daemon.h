@@ -41,6 +41,7 @@ typedef struct Daemon {
         uv_timer_t idle, watchdog;
         ManagerFds handed; /* what the service manager has handed over, until it has found its place */
         bool activated;    /* the socket is the service manager's: it listens on when we end */
+        Users users;
         Watch *watch;
         Queue *queue;
         Store *store;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/vfs.h>
 
@@ -54,4 +55,29 @@ const char *filesystem_blindness(int fd) {
                 if (blind[i].type == (unsigned)fs.f_type)
                         return blind[i].reason;
         return NULL;
+}
+
+bool filesystem_is_pseudo(int fd) {
+        static const unsigned types[] = {
+                0x9fa0,     /* proc */
+                0x62656572, /* sysfs */
+                0x27e0eb,   /* cgroup */
+                0x63677270, /* cgroup2 */
+                0x64626720, /* debugfs */
+                0x74726163, /* tracefs */
+                0x73636673, /* securityfs */
+                0xcafe4a11, /* bpf */
+                0x1cd1,     /* devpts */
+                0x62656570, /* configfs */
+                0x19800202, /* mqueue */
+                0x6e736673, /* nsfs */
+        };
+        struct statfs fs;
+
+        if (fstatfs(fd, &fs) < 0)
+                return false;
+        for (size_t i = 0; i < ELEMENTSOF(types); i++)
+                if (types[i] == (unsigned)fs.f_type)
+                        return true;
+        return false;
 }

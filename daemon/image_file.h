@@ -16,6 +16,7 @@
 
 #include "image.h"
 #include "staleness.h"
+#include "user.h"
 
 typedef struct ImageFile {
         int fd; /* -1: none */
@@ -25,6 +26,7 @@ typedef struct ImageFile {
         int handed_fd; /* the state as processes get it; -1: not to be told from ours */
         int former_fd; /* the state that processes got from the daemon before us, if they may have it still; or -1 */
         Staleness state;
+        User *user; /* whose memory it is; NULL: it is not counted */
 } ImageFile;
 
 #define IMAGE_FILE_NONE ((ImageFile){ .fd = -1, .state_fd = -1, .handed_fd = -1, .former_fd = -1 })

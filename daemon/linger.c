@@ -12,10 +12,11 @@ typedef struct Linger {
         List link;
         int fd, former_fd;
         uint64_t size;
+        User *user;
 } Linger;
 
-void lingers_init(Lingers *lingers) {
-        *lingers = (Lingers){ 0 };
+void lingers_init(Lingers *lingers, Users *users) {
+        *lingers = (Lingers){ .users = users };
         list_init(&lingers->list);
 }
 
@@ -56,20 +57,24 @@ static void linger_free(Lingers *lingers, Linger *linger) {
         list_unlink(&linger->link);
         lingers->n--;
         lingers->memory -= linger->size;
+        linger->user->memory -= linger->size;
+        users_put(lingers->users, linger->user);
         fd_close(linger->fd);
         fd_close(linger->former_fd);
         free(linger);
 }
 
-void lingers_add_consume(Lingers *lingers, int fd, int former_fd, uint64_t size) {
+void lingers_add_consume(Lingers *lingers, int fd, int former_fd, uint64_t size, User *user) {
         Linger *linger = lingers->n < LINGERS_MAX ? calloc(1, sizeof(*linger)) : NULL;
 
         if (!linger) {
                 fd_close(fd);
                 fd_close(former_fd);
+                user->memory -= size;
+                users_put(lingers->users, user);
                 return;
         }
-        *linger = (Linger){ .fd = fd, .former_fd = former_fd, .size = size };
+        *linger = (Linger){ .fd = fd, .former_fd = former_fd, .size = size, .user = user };
         list_append(&lingers->list, &linger->link);
         lingers->n++;
         lingers->memory += size;

@@ -21,17 +21,19 @@
 #include <stdint.h>
 
 #include "list.h"
+#include "user.h"
 
 /* Each is a descriptor or two. */
 #define LINGERS_MAX 1024
 
 typedef struct Lingers {
         List list;
+        Users *users;
         size_t n;
         uint64_t memory; /* bytes of these images */
 } Lingers;
 
-void lingers_init(Lingers *lingers);
+void lingers_init(Lingers *lingers, Users *users);
 
 /**
  * linger_probe_consume() - does anybody else read this file?
@@ -52,8 +54,9 @@ int linger_open(int fd);
  * lingers_add_consume() - count an image until nobody has it mapped
  * @fd:         its state, as linger_probe_consume() gave it
  * @former_fd:  its state from before a restart, or -1
+ * @user:       whose memory it is; held, and given up
  */
-void lingers_add_consume(Lingers *lingers, int fd, int former_fd, uint64_t size);
+void lingers_add_consume(Lingers *lingers, int fd, int former_fd, uint64_t size, User *user);
 
 /* Look which are gone. */
 void lingers_sweep(Lingers *lingers);

@@ -15,8 +15,9 @@
 #define LISTENING_MS 10000
 #define ANSWERING_MS 10000
 
-/* Requests handled for one peer before the others have their turn. */
-#define REQUESTS_AT_ONCE 16
+/* Requests handled before the loop looks for others, who have come meanwhile. */
+#define ROUND_REQUESTS 16
+#define ROUND_NS 500000
 
 /* Answers that wait for a peer to read: a status of many images needs some. */
 #define ANSWERS_MAX 64
@@ -32,9 +33,12 @@ struct Peers {
         uv_loop_t *loop;
         const PeersEvents *events;
         void *userdata;
+        Users *users;
+        uv_idle_t round; /* runs while somebody has something to say */
+        List turns;      /* the users who have */
         List peers;
-        size_t count, max, max_per_user;
-        Users users;
+        size_t count;
+        PeersLimits limits;
         Refusals refusals;
         Packet packet; /* the request at hand */
         uint8_t answer[PACKET_SIZE_MAX];
@@ -44,9 +48,11 @@ struct Peer {
         Peers *peers;
         List link;
         PeerState state;
-        uv_poll_t poll;
+        uv_poll_t poll; /* not there before there is something to wait for */
+        bool has_poll;
         uv_timer_t deadline;
         unsigned open_handles;
+        List ready; /* in its user's, while it has something to say */
         int polled; /* the events that are polled for */
         int fd;
         struct ucred credentials;
@@ -68,6 +74,7 @@ typedef struct Answer {
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 static void on_deadline(uv_timer_t *timer);
+static void on_round(uv_idle_t *round);
 
 static Answer *answer_free(Answer *answer) {
         if (!answer)
@@ -111,7 +118,8 @@ static void on_closed(uv_handle_t *handle) {
 
         if (--peer->open_handles)
                 return;
-        users_disconnect(&peers->users, peer->user);
+        peer->user->peers--;
+        users_put(peers->users, peer->user);
         list_unlink(&peer->link);
         free(peer);
         if (--peers->count == 0)
@@ -121,8 +129,44 @@ static void on_closed(uv_handle_t *handle) {
 static void peer_poll(Peer *peer, int events) {
         if (peer->polled == events) /* starting a poll anew costs libuv two system calls */
                 return;
+        if (!peer->has_poll) { /* most are done before they have to be waited for */
+                if (uv_poll_init(peer->peers->loop, &peer->poll, peer->fd) < 0) {
+                        uv_timer_start(&peer->deadline, on_deadline, 0, 0);
+                        return;
+                }
+                peer->poll.data = peer;
+                peer->has_poll = true;
+                peer->open_handles++;
+        }
         uv_poll_start(&peer->poll, events, on_poll);
         peer->polled = events;
+}
+
+static void peer_unpoll(Peer *peer) {
+        uv_poll_stop(&peer->poll);
+        peer->polled = 0;
+}
+
+static bool peer_is_ready(const Peer *peer) {
+        return !list_is_empty(&peer->ready);
+}
+
+/* It has something to say, or may have. */
+static void peer_make_ready(Peer *peer) {
+        User *user = peer->user;
+
+        if (peer_is_ready(peer))
+                return;
+        list_append(&user->ready, &peer->ready);
+        if (list_is_empty(&user->turn))
+                list_append(&peer->peers->turns, &user->turn);
+        uv_idle_start(&peer->peers->round, on_round);
+}
+
+static void peer_make_unready(Peer *peer) {
+        list_unlink(&peer->ready);
+        if (list_is_empty(&peer->user->ready))
+                list_unlink(&peer->user->turn);
 }
 
 /* The one place where the state changes, and with it what is waited for and how long. */
@@ -131,26 +175,32 @@ static void peer_enter(Peer *peer, PeerState state) {
                 return;
         peer->state = state;
         switch (state) {
-        case PEER_LISTENING:
-                peer_poll(peer, UV_READABLE);
+        case PEER_LISTENING: /* what it says next may lie there already */
+                if (peer->polled & UV_WRITABLE)
+                        peer_unpoll(peer);
+                peer_make_ready(peer);
                 uv_timer_start(&peer->deadline, on_deadline, LISTENING_MS, 0);
                 break;
         case PEER_WORKING: /* readable: it has gone, or breaks the protocol */
+                peer_make_unready(peer);
                 peer_poll(peer, UV_READABLE);
                 uv_timer_start(&peer->deadline, on_deadline, peer->patience_ms, 0);
                 break;
         case PEER_ANSWERING:
+                peer_make_unready(peer);
                 peer_poll(peer, UV_WRITABLE | UV_DISCONNECT);
                 uv_timer_start(&peer->deadline, on_deadline, ANSWERING_MS, 0);
                 break;
         case PEER_CLOSING:
+                peer_make_unready(peer);
                 if (peer->work)
                         peer->cancel(steal_pointer(&peer->work));
                 list_for_each(link, &peer->answers) {
                         answer_free(list_entry(link, Answer, link));
                 }
                 list_init(&peer->answers);
-                uv_close((uv_handle_t *)&peer->poll, on_closed);
+                if (peer->has_poll)
+                        uv_close((uv_handle_t *)&peer->poll, on_closed);
                 uv_close((uv_handle_t *)&peer->deadline, on_closed);
                 peer->fd = fd_close(peer->fd);
                 break;
@@ -226,14 +276,29 @@ static void peer_flush(Peer *peer) {
         peer_rest(peer);
 }
 
-/* Return: whether one was received and the peer may go on. */
-static bool peer_receive(Peer *peer) {
+/* Has it asked too often? Then it is told so. */
+static bool peer_is_hasty(Peer *peer) {
+        const PeersLimits *limits = &peer->peers->limits;
+        char text[128];
+
+        if (!user_is_limited(peer->user) || user_allow(peer->user, uv_hrtime(), limits->requests))
+                return false;
+        snprintf(text, sizeof(text), "too many requests of this user: MaxAttachesPerUser= is %llu a second",
+                 (unsigned long long)limits->requests);
+        peer_refuse(peer, text);
+        return true;
+}
+
+/* Take what it says next, if there is anything. */
+static void peer_receive(Peer *peer) {
         Peers *peers = peer->peers;
         int r;
 
         r = packet_recv(peer->fd, &peers->packet);
-        if (r == -EAGAIN)
-                return false;
+        if (r == -EAGAIN) {
+                peer_poll(peer, UV_READABLE);
+                return;
+        }
         if (r == PACKET_E_EOF || r == -ECONNRESET)
                 peer_enter(peer, PEER_CLOSING);
         else if (r == PACKET_E_TRUNCATED)
@@ -242,10 +307,36 @@ static bool peer_receive(Peer *peer) {
                 peer_drop(peer, "%s", strerror(-r));
         else if (peer->state != PEER_LISTENING)
                 peer_drop(peer, "a request before the last one was answered");
-        else
+        else if (!peer_is_hasty(peer))
                 peers->events->request(peers->userdata, peer, &peers->packet);
         packet_done(&peers->packet);
-        return peer->state == PEER_LISTENING;
+        if (peer->state == PEER_LISTENING)
+                peer_make_ready(peer);
+}
+
+/* The next user's next connection. */
+static void peers_turn(Peers *peers) {
+        User *user = list_entry(list_first(&peers->turns), User, turn);
+        Peer *peer = list_entry(list_first(&user->ready), Peer, ready);
+
+        list_unlink(&user->turn);
+        list_unlink(&peer->ready);
+        if (!list_is_empty(&user->ready))
+                list_append(&peers->turns, &user->turn);
+        peer_receive(peer);
+}
+
+static void on_round(uv_idle_t *round) {
+        Peers *peers = round->data;
+        uint64_t began = uv_hrtime();
+
+        for (unsigned i = 0; i < ROUND_REQUESTS && !list_is_empty(&peers->turns); i++) {
+                peers_turn(peers);
+                if (uv_hrtime() - began >= ROUND_NS)
+                        break;
+        }
+        if (list_is_empty(&peers->turns))
+                uv_idle_stop(round);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
@@ -260,15 +351,20 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
                 return;
         }
         if (events & UV_READABLE) {
-                for (unsigned i = 0; i < REQUESTS_AT_ONCE && peer_receive(peer); i++)
-                        ;
+                if (peer->state != PEER_LISTENING) {
+                        peer_receive(peer);
+                } else if (peer_is_ready(peer)) { /* it waits for its turn: no need to be told again */
+                        peer_unpoll(peer);
+                } else {
+                        peer_make_ready(peer);
+                }
                 return;
         }
         if (events & UV_DISCONNECT)
                 peer_enter(peer, PEER_CLOSING);
 }
 
-int peers_new(uv_loop_t *loop, const PeersEvents *events, void *userdata, Peers **ret_peers) {
+int peers_new(uv_loop_t *loop, Users *users, const PeersEvents *events, void *userdata, Peers **ret_peers) {
         Peers *peers = calloc(1, sizeof(*peers));
 
         if (!peers)
@@ -276,19 +372,27 @@ int peers_new(uv_loop_t *loop, const PeersEvents *events, void *userdata, Peers 
         peers->loop = loop;
         peers->events = events;
         peers->userdata = userdata;
+        peers->users = users;
         list_init(&peers->peers);
+        list_init(&peers->turns);
+        uv_idle_init(loop, &peers->round);
+        peers->round.data = peers;
         *ret_peers = peers;
         return 0;
 }
 
+static void on_peers_closed(uv_handle_t *handle) {
+        free(handle->data);
+}
+
 Peers *peers_free(Peers *peers) {
-        free(peers);
+        if (peers)
+                uv_close((uv_handle_t *)&peers->round, on_peers_closed);
         return NULL;
 }
 
-void peers_set_limits(Peers *peers, size_t all, size_t per_user) {
-        peers->max = all;
-        peers->max_per_user = per_user;
+void peers_set_limits(Peers *peers, const PeersLimits *limits) {
+        peers->limits = *limits;
 }
 
 size_t peers_count(const Peers *peers) {
@@ -322,32 +426,33 @@ static void refuse_connection(Peers *peers, int fd, const struct ucred *credenti
 static int peer_new_consume(Peers *peers, int fd_, const struct ucred *credentials, Peer **ret_peer) {
         _cleanup_close_ int fd = fd_;
         _cleanup_free_ Peer *peer = calloc(1, sizeof(*peer));
+        char text[96];
         User *user;
         int r;
 
         if (!peer)
                 return -ENOMEM;
-        r = users_connect(&peers->users, credentials->uid, peers->max_per_user, &user);
-        if (r == USER_E_PEERS) {
-                refuse_connection(peers, fd, credentials, "too many connections of this user");
-                return r;
-        }
+        r = users_get(peers->users, credentials->uid, &user);
         if (r < 0)
                 return r;
-        r = uv_poll_init(peers->loop, &peer->poll, fd);
-        if (r < 0) {
-                users_disconnect(&peers->users, user);
-                return r;
+        if (user->peers >= peers->limits.per_user) {
+                users_put(peers->users, user);
+                snprintf(text, sizeof(text), "too many connections of this user: MaxPeersPerUser= is %zu",
+                         peers->limits.per_user);
+                refuse_connection(peers, fd, credentials, text);
+                return -EUSERS;
         }
+        user->peers++;
         uv_timer_init(peers->loop, &peer->deadline);
-        peer->poll.data = peer->deadline.data = peer;
-        peer->open_handles = 2;
+        peer->deadline.data = peer;
+        peer->open_handles = 1;
         peer->peers = peers;
         peer->state = PEER_LISTENING;
         peer->fd = steal_fd(&fd);
         peer->credentials = *credentials;
         peer->user = user;
         list_init(&peer->answers);
+        list_init(&peer->ready);
         list_append(&peers->peers, &peer->link);
         peers->count++;
         *ret_peer = steal_pointer(&peer);
@@ -363,21 +468,26 @@ void peers_add_consume(Peers *peers, int fd_) {
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
                 return;
-        if (peers->count >= peers->max) {
-                refuse_connection(peers, fd, &credentials, "too many connections");
+        if (peers->count >= peers->limits.all) {
+                char text[64];
+
+                snprintf(text, sizeof(text), "too many connections: MaxPeers= is %zu", peers->limits.all);
+                refuse_connection(peers, fd, &credentials, text);
                 return;
         }
         r = peer_new_consume(peers, steal_fd(&fd), &credentials, &peer);
-        if (r < 0)
+        if (r < 0 && r != -EUSERS) /* which has been told */
                 tell_refusal(peers, &credentials, "refused", strerror(-r));
-        if (r != 0)
-                return;
-        peer_rest(peer);
-        on_poll(&peer->poll, 0, UV_READABLE); /* most have spoken by now */
+        if (r == 0)
+                peer_rest(peer);
 }
 
 uid_t peer_uid(const Peer *peer) {
         return peer->credentials.uid;
+}
+
+User *peer_user(const Peer *peer) {
+        return peer->user;
 }
 
 static int peer_try_send(Peer *peer, const Shimport__Reply *reply, const int *fds, size_t n_fds, bool lossy) {
@@ -441,6 +551,10 @@ void peer_refuse(Peer *peer, const char *text) {
         tell_refusal(peer->peers, &peer->credentials, "refused", text);
         peer->last = true;
         peer_error(peer, text);
+}
+
+void peer_note_refusal(const Peer *peer, const char *text) {
+        tell_refusal(peer->peers, &peer->credentials, "refused", text);
 }
 
 void peer_done(Peer *peer, const char *text) {

@@ -5,6 +5,9 @@
 /*
  * The connections: packets in, packets out, and the time that each may take.
  *
+ * Who has something to say waits for its turn: users take turns, a request each, and so do the connections of a user.
+ * So a user who asks without end, over however many connections, is waited for by others for one request at most.
+ *
  *      LISTENING ──> (a request is handled) ──> LISTENING
  *          ├──────> WORKING ──> LISTENING      the answer takes a while: a peer may say nothing meanwhile
  *          └──────> ANSWERING ──> LISTENING    the socket is full
@@ -40,22 +43,28 @@ typedef struct PeersEvents {
 } PeersEvents;
 
 /* Return: 0 or -ENOMEM. */
-int peers_new(uv_loop_t *loop, const PeersEvents *events, void *userdata, Peers **ret_peers);
+int peers_new(uv_loop_t *loop, Users *users, const PeersEvents *events, void *userdata, Peers **ret_peers);
 
-/* There must be no peers. Return: NULL. */
+/* There must be no peers. Freed in the loop, by the close callback. Return: NULL. */
 Peers *peers_free(Peers *peers);
 
-void peers_set_limits(Peers *peers, size_t all, size_t per_user);
+typedef struct PeersLimits {
+        size_t all, per_user; /* connections */
+        uint64_t requests;    /* of one user in a second */
+} PeersLimits;
+
+void peers_set_limits(Peers *peers, const PeersLimits *limits);
 size_t peers_count(const Peers *peers);
 const Refusals *peers_refusals(const Peers *peers);
 
 /* Close all; `empty` comes when they have gone, if there were any. */
 void peers_close(Peers *peers);
 
-/* Take a connected socket, or refuse and close it. */
+/* Take a connected socket that does not block, or refuse and close it. */
 void peers_add_consume(Peers *peers, int fd);
 
 uid_t peer_uid(const Peer *peer);
+User *peer_user(const Peer *peer);
 
 /**
  * peer_send() - answer
@@ -74,6 +83,9 @@ void peer_error(Peer *peer, const char *text);
 
 /* It asks for what it may not have, or what we do not know: an Error, a line in the log, and no more from it. */
 void peer_refuse(Peer *peer, const char *text);
+
+/* Part of what it asks for is refused: a line in the log, and in the status. */
+void peer_note_refusal(const Peer *peer, const char *text);
 
 /* It broke a rule: close it, and say so in the log. */
 __attribute__((format(printf, 2, 3))) void peer_drop(Peer *peer, const char *format, ...);

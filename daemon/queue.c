@@ -7,8 +7,9 @@
 
 struct Queue {
         uv_timer_t turn;
-        List waiting;
+        List users; /* who have tickets waiting, whose turn it is first */
         size_t n_waiting, taken, places;
+        size_t building_max, waiting_max; /* of one user */
         void (*idle)(void *userdata);
         void *userdata;
 };
@@ -18,22 +19,49 @@ static void queue_tell_idle(Queue *queue) {
                 queue->idle(queue->userdata);
 }
 
+static bool queue_lets_build(const Queue *queue, const User *user) {
+        size_t most = queue->building_max;
+
+        if (!most)
+                most = queue->places > 1 ? queue->places - 1 : 1;
+        return !user_is_limited(user) || user->building < most;
+}
+
+/* The user whose turn it is, of those who may have another one built. */
+static User *queue_next(const Queue *queue) {
+        list_for_each(link, &queue->users) {
+                User *user = list_entry(link, User, queue_turn);
+
+                if (queue_lets_build(queue, user))
+                        return user;
+        }
+        return NULL;
+}
+
 static void on_turn(uv_timer_t *timer) {
         Queue *queue = timer->data;
-        List *link;
+        User *user;
 
-        while (queue->taken < queue->places && (link = list_first(&queue->waiting))) {
-                QueueTicket *ticket = list_entry(link, QueueTicket, link);
+        while (queue->taken < queue->places && (user = queue_next(queue))) {
+                QueueTicket *ticket = list_entry(list_first(&user->tickets), QueueTicket, link);
 
                 queue_remove(queue, ticket);
-                if (ticket->start(ticket))
-                        queue->taken++;
+                if (user->waiting) { /* the others first */
+                        list_unlink(&user->queue_turn);
+                        list_append(&queue->users, &user->queue_turn);
+                }
+                user->building++;
+                queue->taken++;
+                if (!ticket->start(ticket)) {
+                        user->building--;
+                        queue->taken--;
+                }
         }
         queue_tell_idle(queue);
 }
 
 static void queue_run(Queue *queue) {
-        if (!list_is_empty(&queue->waiting) && queue->taken < queue->places)
+        if (queue->n_waiting && queue->taken < queue->places)
                 uv_timer_start(&queue->turn, on_turn, 0, 0);
 }
 
@@ -46,10 +74,11 @@ int queue_new(uv_loop_t *loop, void (*idle)(void *userdata), void *userdata, Que
 
         if (!queue)
                 return -ENOMEM;
-        list_init(&queue->waiting);
+        list_init(&queue->users);
         queue->idle = idle;
         queue->userdata = userdata;
         queue_set_places(queue, 0);
+        queue->waiting_max = QUEUE_WAITING_MAX;
         uv_timer_init(loop, &queue->turn);
         queue->turn.data = queue;
         *ret_queue = queue;
@@ -66,29 +95,45 @@ void queue_set_places(Queue *queue, size_t places) {
         queue->places = places ? places : uv_available_parallelism();
 }
 
-void queue_ticket_init(QueueTicket *ticket, bool (*start)(QueueTicket *ticket)) {
+void queue_set_limits(Queue *queue, size_t building, size_t waiting) {
+        queue->building_max = building;
+        queue->waiting_max = waiting;
+}
+
+void queue_ticket_init(QueueTicket *ticket, User *user, bool (*start)(QueueTicket *ticket)) {
+        ticket->user = user;
         list_init(&ticket->link);
         ticket->start = start;
 }
 
 int queue_add(Queue *queue, QueueTicket *ticket) {
+        User *user = ticket->user;
+
         if (queue->n_waiting >= QUEUE_WAITING_MAX)
                 return QUEUE_E_FULL;
-        list_append(&queue->waiting, &ticket->link);
+        if (user_is_limited(user) && user->waiting >= queue->waiting_max)
+                return QUEUE_E_USER;
+        list_append(&user->tickets, &ticket->link);
+        user->waiting++;
+        if (list_is_empty(&user->queue_turn))
+                list_append(&queue->users, &user->queue_turn);
         queue->n_waiting++;
         queue_run(queue);
         return 0;
 }
 
 void queue_remove(Queue *queue, QueueTicket *ticket) {
-        if (list_is_empty(&ticket->link))
+        if (!queue_ticket_waits(ticket))
                 return;
         list_unlink(&ticket->link);
+        if (--ticket->user->waiting == 0)
+                list_unlink(&ticket->user->queue_turn);
         queue->n_waiting--;
 }
 
-void queue_leave(Queue *queue) {
+void queue_leave(Queue *queue, User *user) {
         queue->taken--;
+        user->building--;
         queue_run(queue);
         queue_tell_idle(queue);
 }

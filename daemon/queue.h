@@ -3,8 +3,9 @@
 #define SHIMPORT_QUEUE_H
 
 /*
- * Who may build next: first come, first served, so many at once and no more. A ticket is owned by its
- * embedder and must be taken out before it goes. Nothing is started inside queue_add(), for starting a process
+ * Who may build next: users take turns, and those of a user are served as they came; so many at once and no more, and
+ * of one user not all of these. So nobody waits for all that another has asked for, nor for builds of one user that
+ * hang. A ticket is owned by its embedder and must be taken out before it goes. Nothing is started inside queue_add(), for starting a process
  * takes a thousand times as long as answering the attach that asked for it; it is started on the loop's next
  * turn.
  */
@@ -14,6 +15,7 @@
 #include <uv.h>
 
 #include "list.h"
+#include "user.h"
 
 /* More wait only if somebody floods; a machine's honest interpreters have tens of roots between them. */
 #define QUEUE_WAITING_MAX 512
@@ -22,12 +24,14 @@ typedef struct QueueTicket QueueTicket;
 
 struct QueueTicket {
         List link;
+        User *user;                         /* whose turn it takes; held by the embedder */
         bool (*start)(QueueTicket *ticket); /* true: a place is taken until queue_leave() */
 };
 
 enum {
         _QUEUE_E_0,
         QUEUE_E_FULL, /* QUEUE_WAITING_MAX are waiting */
+        QUEUE_E_USER, /* as many of this user as may */
         _QUEUE_E_N
 };
 
@@ -47,16 +51,28 @@ Queue *queue_free(Queue *queue);
 /* How many at once; 0: as many as there are processors. */
 void queue_set_places(Queue *queue, size_t places);
 
-void queue_ticket_init(QueueTicket *ticket, bool (*start)(QueueTicket *ticket));
+/**
+ * queue_set_limits() - what one user may take, if there are limits for it
+ * @building:   at once; 0: all places but one, and one if there is no other
+ * @waiting:    how many may wait
+ */
+void queue_set_limits(Queue *queue, size_t building, size_t waiting);
 
-/* Return: 0 or QUEUE_E_FULL. */
+void queue_ticket_init(QueueTicket *ticket, User *user, bool (*start)(QueueTicket *ticket));
+
+/* Return: 0, QUEUE_E_FULL or QUEUE_E_USER. */
 int queue_add(Queue *queue, QueueTicket *ticket);
 
 /* Take out a ticket that may or may not wait. */
 void queue_remove(Queue *queue, QueueTicket *ticket);
 
-/* Give back the place that a start took. */
-void queue_leave(Queue *queue);
+/* Does it wait? */
+static inline bool queue_ticket_waits(const QueueTicket *ticket) {
+        return !list_is_empty(&ticket->link);
+}
+
+/* Give back the place that a start took for this user. */
+void queue_leave(Queue *queue, User *user);
 
 /* Neither waiting nor started. */
 bool queue_is_idle(const Queue *queue);

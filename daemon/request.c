@@ -93,8 +93,9 @@ static bool request_check_no_fds(const Request *request) {
  *
  * Return: NULL, or why the root is refused.
  */
-static const char *question_fill(StoreQuestion *question, const Shimport__Interpreter *interpreter,
-                                 const Shimport__Root *root, int fd) {
+static const char *question_fill(const Request *request, StoreQuestion *question,
+                                 const Shimport__Interpreter *interpreter, const Shimport__Root *root,
+                                 int fd) {
         struct stat st;
         int flags;
 
@@ -114,6 +115,7 @@ static const char *question_fill(StoreQuestion *question, const Shimport__Interp
                         .tag = interpreter->tag.data,
                         .tag_size = interpreter->tag.len,
                 },
+                .user = peer_user(request->peer),
                 .fd = fd,
                 .owner = st.st_uid,
                 .executable = interpreter->executable.data,
@@ -140,12 +142,14 @@ static void request_attach(Request *request) {
                 StoreQuestion question;
                 int r = 0;
 
-                answer.reason = question_fill(&question, attach->interpreter, attach->roots[i],
+                answer.reason = question_fill(request, &question, attach->interpreter, attach->roots[i],
                                               request->packet->fds[i]);
                 if (!answer.reason) {
                         question.asking = attach->late ? STORE_LATE : STORE_ATTACH;
                         r = store_ask(request->daemon->store, &question, &answer);
                 }
+                if (answer.limited)
+                        peer_note_refusal(request->peer, answer.reason);
                 if (r < 0) {
                         peer_drop(request->peer, "%s", strerror(-r));
                         return;
@@ -183,8 +187,17 @@ static void request_barrier(Request *request) {
 static void request_report(Request *request) {
         const Shimport__Report *report = request->message->report;
 
+        uint64_t most = request->daemon->config.report_max;
+        char text[96];
+
         if (!request_check_no_fds(request))
                 return;
+        if (request->packet->size > most) {
+                snprintf(text, sizeof(text), "a report of %zu bytes: ReportMax= is %llu",
+                         request->packet->size, (unsigned long long)most);
+                peer_refuse(request->peer, text);
+                return;
+        }
         request->daemon->served += report->served;
         request->daemon->fallback += report->fallback;
         request->daemon->stale += report->stale;
@@ -217,7 +230,8 @@ static int warm_root(Request *request, Warm *warm, size_t i) {
         StoreQuestion question;
         int r;
 
-        answer.reason = question_fill(&question, message->interpreter, root, request->packet->fds[i]);
+        answer.reason =
+                question_fill(request, &question, message->interpreter, root, request->packet->fds[i]);
         if (!answer.reason) {
                 question.asking = STORE_WARM;
                 r = store_ask(request->daemon->store, &question, &answer);
@@ -301,7 +315,8 @@ static void explain_root(const Request *request, size_t i, Shimport__ExplainAnsw
         const char *reason;
         Root *root;
 
-        reason = question_fill(&question, explain->interpreter, explain->roots[i], request->packet->fds[i]);
+        reason = question_fill(request, &question, explain->interpreter, explain->roots[i],
+                               request->packet->fds[i]);
         if (reason) {
                 answer->state = SHIMPORT__ROOT_STATE__REFUSED;
                 answer->reason = message_text(reason);

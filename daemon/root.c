@@ -183,14 +183,22 @@ static char *bytes_dup(const void *bytes, size_t size) {
         return copy;
 }
 
-int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root) {
+int root_new(Store *store, const RootKey *key, uid_t owner, User *user, Root **ret_root) {
         _cleanup_free_ Root *root = calloc(1, sizeof(*root));
         _cleanup_free_ char *path = bytes_dup(key->path, key->path_size);
         _cleanup_free_ char *tag = bytes_dup(key->tag, key->tag_size);
 
         if (!root || !path || !tag)
                 return -ENOMEM;
-        *root = (Root){ .store = store, .key = *key, .owner = owner, .state = ROOT_SEEN, .fd = -1 };
+        *root = (Root){
+                .store = store,
+                .key = *key,
+                .owner = owner,
+                .user = user_hold(user),
+                .state = ROOT_SEEN,
+                .fd = -1,
+        };
+        user->roots++;
         root->key.path = steal_pointer(&path);
         root->key.tag = steal_pointer(&tag);
         root->image = IMAGE_FILE_NONE;
@@ -198,7 +206,7 @@ int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root) {
         list_init(&root->link);
         list_init(&root->waiters);
         patterns_init(&root->patterns);
-        queue_ticket_init(&root->ticket, root_start);
+        queue_ticket_init(&root->ticket, user_hold(user), root_start);
         watch_set_init(&root->watched, store_watch(store), on_watched, root->key.path);
         watch_set_init(&root->watching, store_watch(store), on_watching, root->key.path);
         *ret_root = steal_pointer(&root);
@@ -218,6 +226,9 @@ Root *root_free(Root *root) {
         change_log_clear(&root->changes);
         patterns_clear(&root->patterns);
         store_withdraw(root->store, &root->image);
+        root->user->roots--;
+        users_put(store_users(root->store), root->user);
+        users_put(store_users(root->store), root->ticket.user);
         fd_close(root->fd);
         free((void *)root->key.path);
         free((void *)root->key.tag);
@@ -244,7 +255,15 @@ bool root_executable_is(const Root *root, const void *executable, size_t size) {
                memcmp(root->executable, executable, size) == 0;
 }
 
-int root_build_consume(Root *root, int fd_) {
+/* A ticket that does not wait. */
+static void root_set_turn(Root *root, User *user) {
+        User *before = root->ticket.user;
+
+        root->ticket.user = user_hold(user);
+        users_put(store_users(root->store), before);
+}
+
+int root_build_consume(Root *root, int fd_, User *user) {
         _cleanup_close_ int fd = fd_;
         int r;
 
@@ -253,6 +272,7 @@ int root_build_consume(Root *root, int fd_) {
         if (root_configure(root) < 0)
                 return QUEUE_E_FULL;
 
+        root_set_turn(root, user);
         r = queue_add(store_queue(root->store), &root->ticket);
         if (r)
                 return r;
@@ -267,6 +287,22 @@ int root_build_consume(Root *root, int fd_) {
         *root->unwatched = '\0';
         root_enter(root, root_is_served(root) ? ROOT_REBUILDING : ROOT_BUILDING);
         return 0;
+}
+
+void root_hurry(Root *root, User *user) {
+        Queue *queue = store_queue(root->store);
+        User *before = root->ticket.user;
+
+        if (!queue_ticket_waits(&root->ticket) || user->waiting >= before->waiting)
+                return;
+        queue_remove(queue, &root->ticket);
+        user_hold(before);
+        root_set_turn(root, user);
+        if (queue_add(queue, &root->ticket) != 0) {
+                root_set_turn(root, before);
+                (void)queue_add(queue, &root->ticket); /* where it has just been */
+        }
+        users_put(store_users(root->store), before);
 }
 
 void root_evict(Root *root) {
@@ -353,6 +389,8 @@ static int root_spawn(Root *root, uid_t uid) {
                 .shared = store_config(root->store)->system,
                 .timeout_ms = store_config(root->store)->build_timeout * 1000,
         };
+        StoreEmployer *employer;
+        int r;
 
         root->builds_whole = !reuse;
         root->build_started = store_now(root->store);
@@ -361,8 +399,12 @@ static int root_spawn(Root *root, uid_t uid) {
         r = patterns_give(&root->patterns, &job.patterns, &job.n_patterns);
         if (r < 0)
                 return r;
-        r = builder_new(store_loop(root->store), &job, &root_builder_events, root, root->store,
-                        &root->builder);
+        employer = store_employ(root->store, root->ticket.user);
+        r = employer ? builder_new(store_loop(root->store), &job, &root_builder_events, root, employer,
+                                   &root->builder)
+                     : -ENOMEM;
+        if (r < 0 && employer)
+                store_dismiss(employer);
         patterns_given_free(job.patterns, job.n_patterns);
         return r;
 }
@@ -458,7 +500,7 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
                 memcpy(root->validated, root->unwatched, sizeof(root->validated));
         }
         changed = !change_log_is_empty(&root->changes) || staleness_count(&root->image.state);
-        store_account(store, &root->image);
+        store_account(store, &root->image, root->user);
         store_withdraw(store, &old);
         root->failures = 0;
         root->roomless = false;
@@ -524,6 +566,13 @@ static void on_end(void *userdata, BuilderOutcome *outcome) {
         if (file.image.size > memory_max) {
                 root_fail(root, "the image of %zu bytes is larger than MemoryMax= of %llu", file.image.size,
                           (unsigned long long)memory_max);
+                return;
+        }
+        if (!store_make_user_room(root->store, root, file.image.size)) {
+                root_fail(root,
+                          "no room for %zu bytes: images of user %u take %llu, and MemoryMaxPerUser= is %llu",
+                          file.image.size, (unsigned)root->user->uid, (unsigned long long)root->user->memory,
+                          (unsigned long long)store_user_memory_max(root->store));
                 return;
         }
         if (!store_make_room(root->store, root, file.image.size)) {

@@ -78,6 +78,7 @@ struct Root {
         List link; /* in the store's, the least recently attached first */
         RootKey key;
         uid_t owner;
+        User *user; /* who asked for it first, and whose share it takes */
         RootState state;
         char reason[ROOT_REASON_MAX];
         List waiters;
@@ -131,7 +132,7 @@ struct Root {
 };
 
 /* Return: 0 or -ENOMEM. */
-int root_new(Store *store, const RootKey *key, uid_t owner, Root **ret_root);
+int root_new(Store *store, const RootKey *key, uid_t owner, User *user, Root **ret_root);
 
 /* Stops its build and tells its waiters that it was dropped. Return: NULL. */
 Root *root_free(Root *root);
@@ -143,10 +144,14 @@ bool root_executable_is(const Root *root, const void *executable, size_t size);
 /**
  * root_build_consume() - queue a build
  * @fd:         the directory, O_RDONLY
+ * @user:       whose turn it takes
  *
- * Return: 0, or QUEUE_E_FULL, and then the state has not changed.
+ * Return: 0, QUEUE_E_FULL or QUEUE_E_USER, and then the state has not changed.
  */
-int root_build_consume(Root *root, int fd);
+int root_build_consume(Root *root, int fd, User *user);
+
+/* Another user wants it as well: if it waits behind what the first has asked for, it takes a turn of this one's. */
+void root_hurry(Root *root, User *user);
 
 /* A process compiled a regular expression that the image does not have: is that news? And if so, take note of it. */
 PatternNews root_look_pattern(const Root *root, const Shimport__Pattern *pattern);

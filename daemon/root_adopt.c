@@ -66,7 +66,7 @@ int root_adopt(Root *root, ImageFile *file, const Staleness *state, const KeptNo
         root->image = *file;
         *file = IMAGE_FILE_NONE;
         watch_set_move(&root->watched, &root->watching);
-        store_account(store, &root->image);
+        store_account(store, &root->image, root->user);
         root->generation = root->image.image.header->generation;
         root->texts_when_whole = note->texts_when_whole;
         root->declined = note->declined;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "allowance.h"
+#include "filesystem.h"
 #include "kept.h"
 #include "linger.h"
 #include "log.h"
@@ -27,6 +28,8 @@ struct Store {
         unsigned open_handles;
         Watch *watch;
         Queue *queue;
+        Users *users;
+        User *own; /* for what nobody asks for */
         const Config *config;
         const char *client_path;
         void *tree; /* tsearch(3) tree of Root */
@@ -40,6 +43,12 @@ struct Store {
         Allowances allowances; /* for patterns */
         bool leaving;          /* the service manager keeps the images for the next daemon */
         StoreStatus status;
+        char roots_text[96], builds_text[96]; /* why a user is refused */
+};
+
+struct StoreEmployer {
+        Store *store;
+        User *user;
 };
 
 static void on_due(uv_timer_t *timer);
@@ -61,19 +70,22 @@ static int root_compare(const void *a, const void *b) {
         return r ? r : memcmp(left->path, right->path, left->path_size);
 }
 
-int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, const Config *config, const char *client_path,
-              Store **ret_store) {
+int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, Users *users, const Config *config,
+              const char *client_path, Store **ret_store) {
         Store *store = calloc(1, sizeof(*store));
 
-        if (!store)
+        if (!store || users_get(users, geteuid(), &store->own) < 0) {
+                free(store);
                 return -ENOMEM;
+        }
+        store->users = users;
         store->loop = loop;
         store->watch = watch;
         store->queue = queue;
         store->config = config;
         store->client_path = client_path;
         list_init(&store->roots);
-        lingers_init(&store->lingers);
+        lingers_init(&store->lingers, users);
         uv_timer_init(loop, &store->timer);
         uv_timer_init(loop, &store->sweep);
         store->timer.data = store->sweep.data = store;
@@ -85,8 +97,10 @@ int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, const Config *config,
 static void on_close(uv_handle_t *handle) {
         Store *store = handle->data;
 
-        if (--store->open_handles == 0)
-                free(store);
+        if (--store->open_handles)
+                return;
+        users_put(store->users, store->own);
+        free(store);
 }
 
 Store *store_free(Store *store) {
@@ -115,6 +129,10 @@ Queue *store_queue(const Store *store) {
         return store->queue;
 }
 
+Users *store_users(const Store *store) {
+        return store->users;
+}
+
 const Config *store_config(const Store *store) {
         return store->config;
 }
@@ -139,7 +157,9 @@ uid_t store_builder_uid(const Store *store, uid_t owner) {
         return store->config->system ? owner : geteuid();
 }
 
-void store_account(Store *store, const ImageFile *image) {
+void store_account(Store *store, ImageFile *image, User *user) {
+        image->user = user_hold(user);
+        user->memory += image->image.size;
         store->memory += image->image.size;
         store->n_images++;
 }
@@ -154,14 +174,17 @@ void store_withdraw(Store *store, ImageFile *image) {
                 return;
         store->memory -= image->image.size;
         store->n_images--;
+        if (!store->leaving && image_file_is_mapped(image)) {
+                lingers_add_consume(&store->lingers, steal_fd(&image->handed_fd), steal_fd(&image->former_fd),
+                                    image->image.size, steal_pointer(&image->user));
+                store_watch_lingering(store);
+        } else {
+                image->user->memory -= image->image.size;
+                image->user = users_put(store->users, image->user);
+        }
         if (store->leaving) {
                 image_file_leave(image);
                 return;
-        }
-        if (image_file_is_mapped(image)) {
-                lingers_add_consume(&store->lingers, steal_fd(&image->handed_fd), steal_fd(&image->former_fd),
-                                    image->image.size);
-                store_watch_lingering(store);
         }
         kept_remove(image);
         image_file_done(image);
@@ -177,10 +200,26 @@ void store_count_build(Store *store, const Root *root, bool built) {
                  (const char *)root->key.path, root->reason);
 }
 
-void store_builder_gone(void *userdata) {
-        Store *store = userdata;
+StoreEmployer *store_employ(Store *store, User *user) {
+        StoreEmployer *employer = malloc(sizeof(*employer));
 
-        queue_leave(store->queue);
+        if (employer)
+                *employer = (StoreEmployer){ .store = store, .user = user_hold(user) };
+        return employer;
+}
+
+void store_dismiss(StoreEmployer *employer) {
+        users_put(employer->store->users, employer->user);
+        free(employer);
+}
+
+void store_builder_gone(void *userdata) {
+        StoreEmployer *employer = userdata;
+        Queue *queue = employer->store->queue;
+        User *user = employer->user;
+
+        queue_leave(queue, user); /* which may end the daemon: so it is held until then */
+        store_dismiss(employer);
 }
 
 Root *store_find(Store *store, const RootKey *key) {
@@ -314,6 +353,34 @@ bool store_make_room(Store *store, Root *root, uint64_t size) {
         return fits;
 }
 
+uint64_t store_user_memory_max(const Store *store) {
+        const Config *config = store->config;
+
+        return config->memory_max_per_user ? config->memory_max_per_user : config->memory_max / 2;
+}
+
+bool store_make_user_room(Store *store, Root *root, uint64_t size) {
+        User *user = root->user;
+        uint64_t most = store_user_memory_max(store);
+        uint64_t freed = 0;
+
+        if (!user_is_limited(user) || user->memory + size <= most)
+                return true;
+        lingers_sweep(&store->lingers);
+        if (root_is_served(root) && !image_file_is_mapped(&root->image))
+                freed = root_size(root);
+        list_for_each(link, &store->roots) {
+                Root *other = list_entry(link, Root, link);
+
+                if (user->memory - freed + size <= most)
+                        break;
+                if (other != root && other->user == user && root_is_served(other) &&
+                    !image_file_is_mapped(&other->image))
+                        root_evict(other);
+        }
+        return user->memory - freed + size <= most;
+}
+
 /* What lingered may have gone, and what is mapped may be no more. */
 static void store_look_again(Store *store) {
         uint64_t free_to_go = 0;
@@ -347,12 +414,14 @@ const StoreStatus *store_status(Store *store) {
         return &store->status;
 }
 
-/* Make a record less, of those that cost nothing to make again. Return: whether there was one. */
-static bool store_forget_one(Store *store) {
+/* Make a record less, of those that cost nothing to make again, and of this user's if there is one. Return: whether
+ * there was one. */
+static bool store_forget_one(Store *store, const User *user) {
         list_for_each(link, &store->roots) {
                 Root *root = list_entry(link, Root, link);
 
-                if (root->state == ROOT_SEEN || root->state == ROOT_FAILED) {
+                if ((!user || root->user == user) &&
+                    (root->state == ROOT_SEEN || root->state == ROOT_FAILED)) {
                         store_remove(store, root);
                         return true;
                 }
@@ -360,11 +429,11 @@ static bool store_forget_one(Store *store) {
         return false;
 }
 
-static int store_add(Store *store, const RootKey *key, uid_t owner, Root **ret_root) {
+static int store_add(Store *store, const RootKey *key, uid_t owner, User *user, Root **ret_root) {
         Root *root;
         int r;
 
-        r = root_new(store, key, owner, &root);
+        r = root_new(store, key, owner, user, &root);
         if (r < 0)
                 return r;
         if (!tsearch(root, &store->tree, root_compare)) {
@@ -396,7 +465,7 @@ static bool store_build_again(Store *store, Root *root) {
                 store_remove(store, root);
                 return false;
         }
-        if (root_build_consume(root, fd) == QUEUE_E_FULL) {
+        if (root_build_consume(root, fd, root->user) != 0) {
                 root->due = uv_now(store->loop) + QUEUE_FULL_PAUSE_MS;
                 return true;
         }
@@ -419,6 +488,8 @@ static void on_due(uv_timer_t *timer) {
 static const char *store_refusal(const Store *store, const StoreQuestion *question) {
         if (!store->config->system && question->owner != 0 && question->owner != geteuid())
                 return "the directory belongs to another user, and this daemon runs for one";
+        if (filesystem_is_pseudo(question->fd))
+                return "it is on a file system of the kernel's own, where no modules are";
         if (!question->executable_size)
                 return "there is no image, and no interpreter was named to build one with";
         return NULL;
@@ -444,7 +515,7 @@ static bool store_wants_build(const Store *store, const Root *root, const StoreQ
         return false;
 }
 
-static int store_build(Root *root, const StoreQuestion *question, StoreAnswer *answer) {
+static int store_build(Store *store, Root *root, const StoreQuestion *question, StoreAnswer *answer) {
         int fd, r;
 
         if (!root_executable_is(root, question->executable, question->executable_size)) {
@@ -456,8 +527,16 @@ static int store_build(Root *root, const StoreQuestion *question, StoreAnswer *a
         fd = syscalls_dup(question->fd);
         if (fd < 0)
                 return fd;
-        if (root_build_consume(root, fd) == QUEUE_E_FULL)
+        r = root_build_consume(root, fd, question->user);
+        if (r == QUEUE_E_FULL)
                 answer->reason = "too many builds wait";
+        if (r == QUEUE_E_USER) {
+                snprintf(store->builds_text, sizeof(store->builds_text),
+                         "too many builds of this user wait: MaxQueuedPerUser= is %llu",
+                         (unsigned long long)store->config->max_queued_per_user);
+                answer->reason = store->builds_text;
+                answer->limited = true;
+        }
         answer->state = root->state;
         return 0;
 }
@@ -475,7 +554,7 @@ int store_adopt(Store *store, ImageFile *file, const Staleness *state, const Kep
                 *ret_reason = "it is of no root, or not the only one";
                 return IMAGE_FILE_E_REFUSED;
         }
-        r = store_add(store, &key, note->owner, &root);
+        r = store_add(store, &key, note->owner, store->own, &root);
         if (r < 0)
                 return r;
         if (store->generation < header->generation)
@@ -494,6 +573,23 @@ static void store_touch(Store *store, Root *root) {
         list_append(&store->roots, &root->link);
 }
 
+/* May there be another root of this user? */
+static bool store_lets_add(Store *store, const User *user, const char **ret_reason) {
+        if (user_is_limited(user) && user->roots >= store->config->max_roots_per_user &&
+            !store_forget_one(store, user)) {
+                snprintf(store->roots_text, sizeof(store->roots_text),
+                         "too many roots of this user: MaxRootsPerUser= is %llu",
+                         (unsigned long long)store->config->max_roots_per_user);
+                *ret_reason = store->roots_text;
+                return false;
+        }
+        if (store->n_roots >= STORE_ROOTS_MAX && !store_forget_one(store, NULL)) {
+                *ret_reason = "too many roots";
+                return false;
+        }
+        return true;
+}
+
 int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answer) {
         StoreAnswer answer = { .state = ROOT_REFUSED };
         bool is_new = false;
@@ -502,24 +598,25 @@ int store_ask(Store *store, const StoreQuestion *question, StoreAnswer *ret_answ
         answer.root = store_find(store, &question->key);
         if (!answer.root) {
                 answer.reason = store_refusal(store, question);
-                if (!answer.reason && store->n_roots >= STORE_ROOTS_MAX && !store_forget_one(store))
-                        answer.reason = "too many roots";
+                if (!answer.reason)
+                        answer.limited = !store_lets_add(store, question->user, &answer.reason);
                 if (answer.reason) {
                         *ret_answer = answer;
                         return 0;
                 }
-                r = store_add(store, &question->key, question->owner, &answer.root);
+                r = store_add(store, &question->key, question->owner, question->user, &answer.root);
                 if (r < 0)
                         return r;
                 is_new = true;
         }
         answer.state = answer.root->state;
         answer.reason = answer.root->reason;
+        root_hurry(answer.root, question->user);
         if (root_is_served(answer.root) && question->asking != STORE_WARM)
                 store_touch(store, answer.root);
         if (!(is_new && question->asking == STORE_LATE) && store_wants_build(store, answer.root, question) &&
             !store_refusal(store, question)) {
-                r = store_build(answer.root, question, &answer);
+                r = store_build(store, answer.root, question, &answer);
                 if (r < 0)
                         return r;
         }

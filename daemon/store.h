@@ -43,7 +43,8 @@ typedef enum StoreAsking {
 
 typedef struct StoreQuestion {
         RootKey key;
-        int fd; /* the directory, borrowed */
+        User *user; /* who asks */
+        int fd;     /* the directory, borrowed */
         uid_t owner;
         const void *executable; /* to build with */
         size_t executable_size; /* 0: none */
@@ -55,11 +56,12 @@ typedef struct StoreAnswer {
         RootState state;
         const char *reason; /* NULL, static or the root's */
         Root *root;         /* NULL: no record of it */
+        bool limited;       /* a limit of the user's is the reason */
 } StoreAnswer;
 
 /* Return: 0 or a negative errno. */
-int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, const Config *config, const char *client_path,
-              Store **ret_store);
+int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, Users *users, const Config *config,
+              const char *client_path, Store **ret_store);
 
 /* Frees all roots at once and the store in the loop, by the close callback. Return: NULL. */
 Store *store_free(Store *store);
@@ -113,6 +115,7 @@ uv_loop_t *store_loop(const Store *store);
 uint64_t store_now(const Store *store);
 Watch *store_watch(const Store *store);
 Queue *store_queue(const Store *store);
+Users *store_users(const Store *store);
 const Config *store_config(const Store *store);
 const char *store_client_path(const Store *store);
 WantedTotal *store_wanted_total(Store *store);
@@ -122,10 +125,18 @@ uint64_t store_next_generation(Store *store);
 uid_t store_builder_uid(const Store *store, uid_t owner);
 
 /* An image is handed out from now on, or it no longer is, and is let go. */
-void store_account(Store *store, const ImageFile *image);
+void store_account(Store *store, ImageFile *image, User *user);
 void store_withdraw(Store *store, ImageFile *image);
 void store_count_build(Store *store, const Root *root, bool built);
-void store_builder_gone(void *store);
+
+/* What a builder at work holds: its place in the queue, and the user whose it is. store_builder_gone() ends it, or
+ * store_dismiss() if none came to work. */
+typedef struct StoreEmployer StoreEmployer;
+
+/* Return: NULL if there is no memory. */
+StoreEmployer *store_employ(Store *store, User *user);
+void store_dismiss(StoreEmployer *employer);
+void store_builder_gone(void *employer);
 
 /* See to the root when it is due. */
 void store_schedule(Store *store, const Root *root);
@@ -140,5 +151,11 @@ void store_schedule(Store *store, const Root *root);
  * Return: whether there is room.
  */
 bool store_make_room(Store *store, Root *root, uint64_t size);
+
+/* Likewise, into what the root's user may have; only images of that user go. */
+bool store_make_user_room(Store *store, Root *root, uint64_t size);
+
+/* What all images that a user has had made may take. */
+uint64_t store_user_memory_max(const Store *store);
 
 #endif

@@ -81,7 +81,7 @@ typedef struct ImageDirectory {
         uint32_t first_entry; /* its entries, sorted by name */
         uint32_t entry_count;
         uint32_t flags; /* IMAGE_DIRECTORY_* */
-        uint32_t reserved;
+        uint32_t dev;   /* see image_dev() */
         uint64_t mtime; /* as it was listed, nanoseconds since the epoch, for validation by stat */
         uint64_t ino;
 } ImageDirectory;
@@ -115,7 +115,8 @@ typedef struct ImageEntry {
         uint32_t child;     /* a package's own directory, or IMAGE_NONE where it is not part of the image */
         uint8_t kind;       /* ImageKind */
         uint8_t flags;      /* IMAGE_ENTRY_* */
-        uint8_t reserved[6];
+        uint8_t reserved[2];
+        uint32_t file_dev;      /* see image_dev() */
         uint64_t code_offset;   /* from the start of `code` */
         uint64_t code_size;     /* 0: none */
         uint64_t frozen_offset; /* from the start of `frozen` */
@@ -257,6 +258,11 @@ const char *image_pattern_name(const ImagePattern *pattern, const uint8_t *names
                                ImagePatternName *ret_name);
 
 uint64_t image_pattern_hash(const ImagePatternKey *key);
+
+/* A device number as records have it: Linux has no more bits than these. */
+static inline uint32_t image_dev(uint64_t dev) {
+        return (uint32_t)dev;
+}
 
 /* The hash of the bucket table: shared with the writer. */
 uint64_t image_hash(uint64_t seed, uint32_t directory, const char *name, size_t length);

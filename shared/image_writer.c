@@ -209,11 +209,13 @@ int image_writer_add_directory(ImageWriter *writer, const char *path, unsigned f
         return 0;
 }
 
-void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t mtime, uint64_t ino) {
+void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t mtime, uint64_t ino,
+                                 uint64_t dev) {
         ImageDirectory *directory = &((ImageDirectory *)writer->directories.data)[number];
 
         directory->mtime = mtime;
         directory->ino = ino;
+        directory->dev = image_dev(dev);
 }
 
 /* Many entries in a row have the same. */
@@ -258,6 +260,7 @@ int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry) {
                 .file_size = entry->file_size,
                 .file_mtime = entry->file_mtime,
                 .file_ino = entry->file_ino,
+                .file_dev = image_dev(entry->file_dev),
         };
         int r;
 

@@ -25,7 +25,7 @@ typedef struct ImageWriterEntry {
         size_t code_size;
         const void *frozen;
         size_t frozen_size;
-        uint64_t file_size, file_mtime, file_ino;
+        uint64_t file_size, file_mtime, file_ino, file_dev;
 } ImageWriterEntry;
 
 /* Return: 0 or -ENOMEM. */
@@ -46,7 +46,8 @@ static inline void image_writer_freep(ImageWriter **writer) {
 int image_writer_add_directory(ImageWriter *writer, const char *path, unsigned flags, uint32_t *ret_number);
 
 /* What a directory, which must exist, looked like when it was listed. */
-void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t mtime, uint64_t ino);
+void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t mtime, uint64_t ino,
+                                 uint64_t dev);
 
 /* Return: as above; -EINVAL if the directory does not exist. */
 int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry);

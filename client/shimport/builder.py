@@ -74,17 +74,19 @@ def reason_of(error):
 class Directory:
     """A directory that is part of the image: the root, or a package's."""
 
-    __slots__ = ("fd", "number", "parent", "name", "path", "previous", "linked", "watched")
+    __slots__ = ("fd", "number", "parent", "name", "path", "previous", "linked", "follow", "watched", "identity")
 
-    def __init__(self, path, fd, parent=None, name=None, linked=False):
+    def __init__(self, path, fd, parent=None, name=None, is_link=False):
         self.path = path  # relative to the root
         self.fd = fd
         self.parent = parent
         self.name = name
-        self.linked = linked  # by a symbolic link on the way, which may be made to lead elsewhere
+        self.linked = is_link or bool(parent) and parent.linked  # a link on the way may be made to lead elsewhere
+        self.follow = is_link or bool(parent) and parent.follow  # and is one below the root
         self.watched = True  # what changes in it will be seen
         self.number = None
         self.previous = None  # its number in the image to be replaced
+        self.identity = None  # (device, inode), as it was listed
 
 
 class Job:
@@ -102,6 +104,7 @@ class Job:
         self.preload = preload.Preload(
             job["preload"].decode(errors="replace") or "all", job["preload_max"], preload.wanted_names(job["wanted"])
         )
+        self.not_to_write = stat.S_IWOTH | (stat.S_IWGRP if self.shared else 0)  # a pyc that may be trusted
         self.writer = build.ImageWriter()
         self.patterns = Patterns(job["patterns"])
         self.previous, self.freezer = self.begin(job["image"], job["state"])
@@ -114,6 +117,9 @@ class Job:
         self.seen = set()  # (device, inode) of the directories
         self.inits = {}  # of packages: what code_of() gave for their __init__, until it is needed again
         self.ways = {}  # whether everybody may go through a directory, see check_way()
+        self.at = None  # the directory whose files are being read, with its fd open
+        self.elsewhere = not self.is_here()
+        self.top = os.readlink(f"/proc/self/fd/{self.root_fd}")  # what lies above it is not asked for: who has it open may
         self.fresh = time.time_ns() - RACY_NS
         self.again = False
 
@@ -130,6 +136,15 @@ class Job:
             except ValueError as error:
                 print(f"{self.root}: built from nothing, the image to be replaced is not taken: {error}", file=sys.stderr)
         return None, build.Freezer()
+
+    def is_here(self):
+        """Whether our path of the root leads to it as well. Not so for a process in another mount namespace: then no
+        link can be followed, which might lead to a file of ours that only has the same name."""
+        try:
+            status = os.stat(self.root)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (self.root_stat.st_dev, self.root_stat.st_ino)
 
     def run(self):
         if not self.supplements:
@@ -173,13 +188,33 @@ class Job:
         for directory in directories:
             if directory.fd is None:
                 try:
-                    follow = 0 if directory.linked else os.O_NOFOLLOW
-                    directory.fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY | follow, dir_fd=self.root_fd)
-                except OSError as error:
-                    self.leave_out(directory.parent, directory.name, f"its directory does not open: {error.strerror}")
+                    directory.fd = self.open_directory(directory)
+                except (LeftOut, OSError) as error:
+                    reason = f"its directory does not open: {reason_of(error)}"
+                    self.leave_out(directory.parent, directory.name, reason)
                     continue
             batch.append(directory)
         return batch
+
+    def open_directory(self, directory):
+        """Open it as it was found: by links only where there were some, whatever has been put in its place meanwhile by
+        who may write to a directory above it."""
+        if directory.follow:
+            fd = os.open(directory.path or ".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.root_fd)
+            try:
+                self.check_where(fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd
+        fd = os.dup(self.root_fd)
+        for part in directory.path.split("/") if directory.path else ():
+            above = fd
+            try:
+                fd = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            finally:
+                os.close(above)
+        return fd
 
     def list(self, directory):
         """Index what can be imported from a directory; give the packages whose directories come next."""
@@ -192,7 +227,8 @@ class Job:
         if (status.st_dev, status.st_ino) in self.seen:
             self.leave_out(directory.parent, directory.name, "the same directory as another one")
             return []
-        self.seen.add((status.st_dev, status.st_ino))
+        directory.identity = status.st_dev, status.st_ino
+        self.seen.add(directory.identity)
         with os.scandir(directory.fd) as listing:
             found = {entry.name: entry for entry in listing}
 
@@ -207,7 +243,7 @@ class Job:
                 return []
         look = self.directory_look(directory, status)
         directory.number = self.writer.add_directory(
-            directory.path, True, look or (status.st_mtime_ns, status.st_ino), look is not None
+            directory.path, True, look or (status.st_mtime_ns, status.st_ino, status.st_dev), look is not None
         )
         if self.previous is not None:
             directory.previous = self.previous.directory(directory.path)
@@ -219,8 +255,8 @@ class Job:
         for name in self.importable(found):
             try:
                 if self.is_package(directory, found, name):
-                    linked = directory.linked or found[name].is_symlink()
-                    below.append(Directory(os.path.join(directory.path, name), None, directory, name, linked))
+                    is_link = found[name].is_symlink()
+                    below.append(Directory(os.path.join(directory.path, name), None, directory, name, is_link))
                 else:
                     self.index_module(directory, found, name)
             except LeftOut as reason:
@@ -258,9 +294,9 @@ class Job:
         if self.validate == build.VALIDATE_NEVER or not (directory.linked or self.is_way_unseen(directory)):
             return None
         if directory.watched or status.st_mtime_ns < self.fresh:
-            return status.st_mtime_ns, status.st_ino
+            return status.st_mtime_ns, status.st_ino, status.st_dev
         self.again = True
-        return 0, 0
+        return 0, 0, 0
 
     @staticmethod
     def is_way_unseen(directory):
@@ -355,6 +391,7 @@ class Job:
                 "child": where.number if package else None,
             }
             try:
+                self.go_to(where)
                 if self.is_unseen(where, file, status):
                     if status.st_mtime_ns >= self.fresh:
                         self.again = True
@@ -388,14 +425,24 @@ class Job:
         return not where.watched or status.st_nlink > 1 or (where.path, file) in self.links
 
     def check_way(self, path):
-        """Raises LeftOut for a symbolic link that may not be followed: in an image that other users see nothing may
-        come from below a directory that not everybody may go through."""
+        """Raises LeftOut for a symbolic link that may not be followed."""
         if self.validate == build.VALIDATE_WATCH:
             raise LeftOut("a symbolic link")
-        if not self.shared:
-            return
-        directory = os.path.dirname(os.path.realpath(path))
-        while directory != "/":
+        if self.elsewhere:
+            raise LeftOut("a symbolic link, in a mount namespace of its own")
+        if self.shared:
+            self.check_open(os.path.realpath(path))
+
+    def check_where(self, fd):
+        """Likewise, for where a link has led to in the end."""
+        if self.shared:
+            self.check_open(os.readlink(f"/proc/self/fd/{fd}"))
+
+    def check_open(self, path):
+        """Raises LeftOut for what lies below a directory that not everybody may go through: in an image that other users
+        see nothing may come from there."""
+        directory = os.path.dirname(path)
+        while directory not in ("/", self.top):
             if directory not in self.ways:
                 self.ways[directory] = bool(os.stat(directory).st_mode & stat.S_IXOTH)
             if not self.ways[directory]:
@@ -428,15 +475,35 @@ class Job:
 
     # -- code ---------------------------------------------------------------------------------------------------
 
-    def open(self, path):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.root_fd)
+    def go_to(self, where):
+        """Have the directory open whose files come next: the very one that was listed."""
+        if self.at is where:
+            return
+        self.leave()
+        where.fd = self.open_directory(where)
+        self.at = where
+        status = os.fstat(where.fd)
+        if where.identity not in (None, (status.st_dev, status.st_ino)):
+            self.leave()
+            raise LeftOut("its directory was replaced")
+
+    def leave(self):
+        if self.at is not None:
+            os.close(self.at.fd)
+            self.at.fd = None
+        self.at = None
+
+    def open(self, file, follow=False):
+        """Open a file of the directory at hand."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+        return os.open(file, flags, dir_fd=self.at.fd)
 
     def taken(self, directory, name, entry, status):
         """What the image to be replaced knows of a source that has not changed, or None."""
         if directory.previous is None:
             return None
         look = Source.look(status)
-        found = self.previous.take(directory.previous, name, entry["file"], *look)
+        found = self.previous.take(directory.previous, name, entry["file"], *look[:3])
         if found is None:
             return None
         code, frozen, reason, uncached = found
@@ -464,21 +531,25 @@ class Job:
     def try_code_of(self, where, file):
         """Likewise, or as a string why there is none."""
         try:
+            self.go_to(where)
             return self.code_of(where, file)
         except (LeftOut, OSError) as error:
             return reason_of(error)
 
     def code_of(self, where, file):
         """What SourceFileLoader.get_code() gives for a source, and what the source looked like."""
-        fd = self.open(os.path.join(where.path, file))
+        linked = where.follow or (where.path, file) in self.links
+        fd = self.open(file, linked)
         try:
             before = os.fstat(fd)
             self.check(before)
+            if linked:
+                self.check_where(fd)
             if before.st_size > MAX_SOURCE:
                 raise LeftOut("too large")
             source = Source(fd, before)
             path = os.path.join(self.root, where.path, file)
-            data = self.cached_code(where, file, path, source)
+            data = self.cached_code(file, path, source)
             uncached = data is None
             if uncached:
                 data = self.compile(path, source.read())
@@ -490,18 +561,19 @@ class Job:
         frozen, declined = self.freezer.add(data)
         return {"code": data, "frozen": frozen, "reason": declined, "stat": source.look(after), "uncached": uncached}
 
-    def cached_code(self, where, file, path, source):
-        """The marshalled code of a valid pyc (PEP 552), or None if stock would compile."""
+    def cached_code(self, file, path, source):
+        """The marshalled code of a valid pyc (PEP 552), or None if stock would compile, or would believe who is not to be
+        trusted. Unmarshalling is not safe for hostile bytes: only what root or this user wrote, and nobody else can."""
         try:
-            fd = self.open(os.path.join(where.path, self.cached_of(file)))
+            fd = self.open(self.cached_of(file), follow=True)
         except OSError:
             return None
         with open(fd, "rb") as pyc:
             status = os.fstat(fd)
-            # Unmarshalling is not safe for hostile bytes: only what root or this user wrote.
-            if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
+            if not stat.S_ISREG(status.st_mode):
                 return None
-            data = pyc.read()
+            trusted = status.st_uid in (0, os.geteuid()) and not status.st_mode & self.not_to_write
+            data = pyc.read() if trusted else pyc.read(16)
         if data[:4] != importlib.util.MAGIC_NUMBER or len(data) < 16:
             return None
         flags = int.from_bytes(data[4:8], "little")
@@ -509,6 +581,8 @@ class Job:
             return None
         if flags == 0b01:  # it may be written anew, and nobody watches it
             raise LeftOut("its pyc is never checked against it")
+        if not trusted:
+            return None
         if not flags & 0b1:
             if int.from_bytes(data[8:12], "little") != int(source.status.st_mtime) & 0xFFFFFFFF:
                 return None
@@ -563,7 +637,7 @@ class Source:
 
     @staticmethod
     def look(status):
-        return status.st_size, status.st_mtime_ns, status.st_ino
+        return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev & 0xFFFFFFFF  # see image_dev()
 
 
 def main():

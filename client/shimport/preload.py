@@ -56,7 +56,11 @@ def module_name(directory, name):
 
 
 class Where:
-    """A directory that is not listed again."""
+    """A directory that is not listed again. What it leads to now is believed only for files that are the very same."""
+
+    follow = True
+    identity = None
+    fd = None
 
     def __init__(self, path):
         self.path = path
@@ -87,7 +91,8 @@ def supplement(job):
 def add_code(job, number, directory, file, cached, look, code, frozen, reason, uncached):
     same = bool(code)
     if not code or (uncached and job.is_there(os.path.join(directory, cached))):
-        found = job.try_code_of(Where(directory), file)
+        below, _, tail = os.path.join(directory, file).rpartition("/")
+        found = job.try_code_of(Where(below), tail)
         if isinstance(found, str):
             job.writer.set_code(number, reason=found)
             return

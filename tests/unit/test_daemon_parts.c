@@ -195,15 +195,19 @@ static void the_queue_starts_so_many_in_order_and_not_at_once(void **state) {
         uv_loop_t loop;
         Job jobs[4];
         Queue *queue;
+        Users users;
+        User *user;
 
         (void)state;
+        users_init(&users);
+        assert_int_equal(users_get(&users, 0, &user), 0);
         uv_loop_init(&loop);
         assert_int_equal(queue_new(&loop, on_idle, NULL, &queue), 0);
         assert_true(queue_is_idle(queue));
         queue_set_places(queue, 2);
         for (size_t i = 0; i < ELEMENTSOF(jobs); i++) {
                 jobs[i] = (Job){ .takes_place = i != 1 }; /* the second fails to start */
-                queue_ticket_init(&jobs[i].ticket, on_start);
+                queue_ticket_init(&jobs[i].ticket, user, on_start);
                 assert_int_equal(queue_add(queue, &jobs[i].ticket), 0);
                 assert_int_equal(jobs[i].started, 0);
         }
@@ -213,31 +217,39 @@ static void the_queue_starts_so_many_in_order_and_not_at_once(void **state) {
                     jobs[1].started < jobs[2].started);
         assert_int_equal(jobs[3].started, 0);
         queue_remove(queue, &jobs[3].ticket);
-        queue_leave(queue);
+        queue_leave(queue, user);
         assert_int_equal(idles, 0);
-        queue_leave(queue);
+        queue_leave(queue, user);
         assert_int_equal(idles, 1);
         assert_true(queue_is_idle(queue));
         queue_free(queue);
         loop_ends_empty(&loop);
+        users_put(&users, user);
+        users_done(&users);
 }
 
 static void the_queue_is_bounded(void **state) {
         static Job jobs[QUEUE_WAITING_MAX + 1];
         uv_loop_t loop;
         Queue *queue;
+        Users users;
+        User *user;
 
         (void)state;
+        users_init(&users);
+        assert_int_equal(users_get(&users, 0, &user), 0);
         uv_loop_init(&loop);
         assert_int_equal(queue_new(&loop, on_idle, NULL, &queue), 0);
         for (size_t i = 0; i < ELEMENTSOF(jobs); i++) {
-                queue_ticket_init(&jobs[i].ticket, on_start);
+                queue_ticket_init(&jobs[i].ticket, user, on_start);
                 assert_int_equal(queue_add(queue, &jobs[i].ticket), i < QUEUE_WAITING_MAX ? 0 : QUEUE_E_FULL);
         }
         for (size_t i = 0; i < ELEMENTSOF(jobs); i++)
                 queue_remove(queue, &jobs[i].ticket);
         queue_free(queue);
         loop_ends_empty(&loop);
+        users_put(&users, user);
+        users_done(&users);
 }
 
 int main(void) {

@@ -11,6 +11,7 @@
 
 typedef struct Fixture {
         uv_loop_t loop;
+        Users users;
         Peers *peers;
         unsigned requests, empties, cancels;
         Peer *peer;    /* who asked last */
@@ -48,12 +49,18 @@ static void on_empty(void *userdata) {
 
 static const PeersEvents events = { .request = on_request, .empty = on_empty };
 
+static void set_limits(Fixture *fixture, size_t all, size_t per_user) {
+        peers_set_limits(fixture->peers,
+                         &(PeersLimits){ .all = all, .per_user = per_user, .requests = 1000 });
+}
+
 static int setup(void **state) {
         Fixture *fixture = calloc(1, sizeof(*fixture));
 
         assert_int_equal(uv_loop_init(&fixture->loop), 0);
-        assert_int_equal(peers_new(&fixture->loop, &events, fixture, &fixture->peers), 0);
-        peers_set_limits(fixture->peers, 100, 50);
+        users_init(&fixture->users);
+        assert_int_equal(peers_new(&fixture->loop, &fixture->users, &events, fixture, &fixture->peers), 0);
+        set_limits(fixture, 100, 50);
         *state = fixture;
         return 0;
 }
@@ -62,9 +69,10 @@ static int teardown(void **state) {
         Fixture *fixture = *state;
 
         peers_close(fixture->peers);
-        loop_ends_empty(&fixture->loop);
-        assert_int_equal(peers_count(fixture->peers), 0);
+        turn_until(&fixture->loop, peers_count(fixture->peers) == 0);
         peers_free(fixture->peers);
+        loop_ends_empty(&fixture->loop);
+        users_done(&fixture->users);
         free(fixture);
         return 0;
 }
@@ -73,7 +81,7 @@ static int teardown(void **state) {
 static int join(Fixture *fixture) {
         int pair[2];
 
-        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
         peers_add_consume(fixture->peers, pair[0]);
         return pair[1];
 }
@@ -123,17 +131,18 @@ static void a_request_is_handed_over_with_its_descriptors_and_they_are_closed(vo
         assert_int_equal(open_descriptors(), before);
 }
 
-static void what_was_sent_before_it_joined_is_handled_at_once(void **state) {
+static void what_was_sent_before_it_joined_is_handled(void **state) {
         Fixture *fixture = *state;
         Packet *packet = malloc(sizeof(*packet));
         Shimport__Reply *reply;
         int pair[2];
 
         fixture->answer = answer_done;
-        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
         assert_int_equal(packet_send(pair[1], "a", 1, NULL, 0), 0);
         assert_int_equal(packet_send(pair[1], "b", 1, NULL, 0), 0);
         peers_add_consume(fixture->peers, pair[0]);
+        turn(fixture);
         assert_int_equal(fixture->requests, 2);
         reply = receive(pair[1], packet);
         assert_int_equal(reply->body_case, SHIMPORT__REPLY__BODY_DONE);
@@ -333,12 +342,12 @@ static void connections_are_limited_for_each_user_and_in_all(void **state) {
         Fixture *fixture = *state;
         int fds[4];
 
-        peers_set_limits(fixture->peers, 100, 2);
+        set_limits(fixture, 100, 2);
         for (unsigned i = 0; i < 3; i++)
                 fds[i] = join(fixture);
         assert_int_equal(peers_count(fixture->peers), 2);
         assert_true(is_closed(fds[2]));
-        peers_set_limits(fixture->peers, 2, 100);
+        set_limits(fixture, 2, 100);
         fds[3] = join(fixture);
         assert_true(is_closed(fds[3]));
         close(fds[0]);
@@ -354,7 +363,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(
                         a_request_is_handed_over_with_its_descriptors_and_they_are_closed, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_was_sent_before_it_joined_is_handled_at_once, setup,
+                cmocka_unit_test_setup_teardown(what_was_sent_before_it_joined_is_handled, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(an_oversized_packet_drops_its_peer_only, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_empty_packet_is_taken_for_the_end, setup, teardown),

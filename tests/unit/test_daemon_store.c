@@ -127,6 +127,8 @@ typedef struct Fixture {
         uv_loop_t loop;
         Watch *watch;
         Queue *queue;
+        Users users;
+        User *user; /* who asks */
         Store *store;
         Config config;
         char client[128], executable[128], other[128];
@@ -169,10 +171,12 @@ static int setup(void **state) {
         scratch_mkdir(&fixture->scratch, "root2", 0755);
         fixture->config = (Config){ .build_timeout = 20, .memory_max = 1 << 20 };
         assert_int_equal(uv_loop_init(&fixture->loop), 0);
+        users_init(&fixture->users);
+        assert_int_equal(users_get(&fixture->users, 0, &fixture->user), 0);
         assert_int_equal(watch_new(&fixture->loop, &fixture->watch), 0);
         assert_int_equal(queue_new(&fixture->loop, on_idle, NULL, &fixture->queue), 0);
-        assert_int_equal(store_new(&fixture->loop, fixture->watch, fixture->queue, &fixture->config,
-                                   fixture->client, &fixture->store),
+        assert_int_equal(store_new(&fixture->loop, fixture->watch, fixture->queue, &fixture->users,
+                                   &fixture->config, fixture->client, &fixture->store),
                          0);
         set_mode(fixture, "good");
         *state = fixture;
@@ -190,6 +194,8 @@ static int teardown(void **state) {
         queue_free(fixture->queue);
         watch_free(fixture->watch);
         loop_ends_empty(&fixture->loop);
+        users_put(&fixture->users, fixture->user);
+        users_done(&fixture->users);
         scratch_done(&fixture->scratch);
         free(fixture);
         return 0;
@@ -201,6 +207,7 @@ static StoreAnswer ask_with(Fixture *fixture, const char *directory, const char 
         const char *path = scratch_path(&fixture->scratch, directory);
         StoreQuestion question = {
                 .key = { .path = path, .path_size = strlen(path), .tag = tag, .tag_size = strlen(tag) },
+                .user = fixture->user,
                 .fd = fd,
                 .executable = executable,
                 .executable_size = strlen(executable),
