@@ -62,6 +62,7 @@ typedef struct AttachDaemon {
         char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
         int gc;           /* Shimport__GcPolicy: what it would have processes do */
         bool no_patterns; /* likewise: compile all regular expressions themselves */
+        char refusal[160]; /* why it would not, or "" */
 } AttachDaemon;
 
 /**

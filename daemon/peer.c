@@ -19,6 +19,11 @@
 #define ROUND_REQUESTS 16
 #define ROUND_NS 500000
 
+/* A user who has spent its requests waits for so long. Processes wait for 50 ms at most: where more of its connections
+ * are ready than have their turn in HASTE_MS, more are refused. */
+#define PAUSE_MS 1
+#define HASTE_MS 40
+
 /* Answers that wait for a peer to read: a status of many images needs some. */
 #define ANSWERS_MAX 64
 
@@ -35,7 +40,10 @@ struct Peers {
         void *userdata;
         Users *users;
         uv_idle_t round; /* runs while somebody has something to say */
-        List turns;      /* the users who have */
+        uv_timer_t pause;
+        unsigned open_handles;
+        List turns;  /* the users who have */
+        List paused; /* those of them who have spent what they may ask for */
         List peers;
         size_t count;
         PeersLimits limits;
@@ -158,14 +166,18 @@ static void peer_make_ready(Peer *peer) {
         if (peer_is_ready(peer))
                 return;
         list_append(&user->ready, &peer->ready);
-        if (list_is_empty(&user->turn))
-                list_append(&peer->peers->turns, &user->turn);
+        user->n_ready++;
+        if (!list_is_empty(&user->turn)) /* or it is paused */
+                return;
+        list_append(&peer->peers->turns, &user->turn);
         uv_idle_start(&peer->peers->round, on_round);
 }
 
 static void peer_make_unready(Peer *peer) {
+        if (!peer_is_ready(peer))
+                return;
         list_unlink(&peer->ready);
-        if (list_is_empty(&peer->user->ready))
+        if (--peer->user->n_ready == 0)
                 list_unlink(&peer->user->turn);
 }
 
@@ -276,21 +288,16 @@ static void peer_flush(Peer *peer) {
         peer_rest(peer);
 }
 
-/* Has it asked too often? Then it is told so. */
-static bool peer_is_hasty(Peer *peer) {
-        const PeersLimits *limits = &peer->peers->limits;
+static void peer_refuse_haste(Peer *peer) {
         char text[128];
 
-        if (!user_is_limited(peer->user) || user_allow(peer->user, uv_hrtime(), limits->requests))
-                return false;
         snprintf(text, sizeof(text), "too many requests of this user: MaxAttachesPerUser= is %llu a second",
-                 (unsigned long long)limits->requests);
+                 (unsigned long long)peer->peers->limits.requests);
         peer_refuse(peer, text);
-        return true;
 }
 
-/* Take what it says next, if there is anything. */
-static void peer_receive(Peer *peer) {
+/* Take what it says next, if there is anything; too hasty, it is refused. */
+static void peer_receive(Peer *peer, bool hasty) {
         Peers *peers = peer->peers;
         int r;
 
@@ -307,32 +314,61 @@ static void peer_receive(Peer *peer) {
                 peer_drop(peer, "%s", strerror(-r));
         else if (peer->state != PEER_LISTENING)
                 peer_drop(peer, "a request before the last one was answered");
-        else if (!peer_is_hasty(peer))
+        else if (hasty)
+                peer_refuse_haste(peer);
+        else
                 peers->events->request(peers->userdata, peer, &peers->packet);
         packet_done(&peers->packet);
+        if (r == 0)
+                user_spend(peer->user);
         if (peer->state == PEER_LISTENING)
                 peer_make_ready(peer);
 }
 
-/* The next user's next connection. */
-static void peers_turn(Peers *peers) {
-        User *user = list_entry(list_first(&peers->turns), User, turn);
-        Peer *peer = list_entry(list_first(&user->ready), Peer, ready);
+static void on_pause_over(uv_timer_t *timer) {
+        Peers *peers = timer->data;
 
+        list_for_each(link, &peers->paused) {
+                list_unlink(link);
+                list_append(&peers->turns, link);
+        }
+        uv_idle_start(&peers->round, on_round);
+}
+
+/* It has spent what it may ask for. Return: the connection that is to be told so, or NULL if there is time to wait. */
+static Peer *peers_pause(Peers *peers, User *user) {
+        if (user->n_ready > peers->limits.requests * HASTE_MS / 1000)
+                return list_entry(list_first(&user->ready), Peer, ready);
+        list_unlink(&user->turn);
+        list_append(&peers->paused, &user->turn);
+        if (!uv_is_active((uv_handle_t *)&peers->pause))
+                uv_timer_start(&peers->pause, on_pause_over, PAUSE_MS, 0);
+        return NULL;
+}
+
+/* The next user's next connection. */
+static void peers_turn(Peers *peers, uint64_t now) {
+        User *user = list_entry(list_first(&peers->turns), User, turn);
+        bool hasty = user_is_limited(user) && !user_may(user, now, peers->limits.requests);
+        Peer *peer = hasty ? peers_pause(peers, user) : list_entry(list_first(&user->ready), Peer, ready);
+
+        if (!peer)
+                return;
         list_unlink(&user->turn);
         list_unlink(&peer->ready);
-        if (!list_is_empty(&user->ready))
+        if (--user->n_ready)
                 list_append(&peers->turns, &user->turn);
-        peer_receive(peer);
+        peer_receive(peer, hasty);
 }
 
 static void on_round(uv_idle_t *round) {
         Peers *peers = round->data;
-        uint64_t began = uv_hrtime();
+        uint64_t began = uv_hrtime(), now = began;
 
         for (unsigned i = 0; i < ROUND_REQUESTS && !list_is_empty(&peers->turns); i++) {
-                peers_turn(peers);
-                if (uv_hrtime() - began >= ROUND_NS)
+                peers_turn(peers, now);
+                now = uv_hrtime();
+                if (now - began >= ROUND_NS)
                         break;
         }
         if (list_is_empty(&peers->turns))
@@ -352,7 +388,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
         }
         if (events & UV_READABLE) {
                 if (peer->state != PEER_LISTENING) {
-                        peer_receive(peer);
+                        peer_receive(peer, false);
                 } else if (peer_is_ready(peer)) { /* it waits for its turn: no need to be told again */
                         peer_unpoll(peer);
                 } else {
@@ -375,19 +411,27 @@ int peers_new(uv_loop_t *loop, Users *users, const PeersEvents *events, void *us
         peers->users = users;
         list_init(&peers->peers);
         list_init(&peers->turns);
+        list_init(&peers->paused);
         uv_idle_init(loop, &peers->round);
-        peers->round.data = peers;
+        uv_timer_init(loop, &peers->pause);
+        peers->round.data = peers->pause.data = peers;
+        peers->open_handles = 2;
         *ret_peers = peers;
         return 0;
 }
 
 static void on_peers_closed(uv_handle_t *handle) {
-        free(handle->data);
+        Peers *peers = handle->data;
+
+        if (--peers->open_handles == 0)
+                free(peers);
 }
 
 Peers *peers_free(Peers *peers) {
-        if (peers)
-                uv_close((uv_handle_t *)&peers->round, on_peers_closed);
+        if (!peers)
+                return NULL;
+        uv_close((uv_handle_t *)&peers->round, on_peers_closed);
+        uv_close((uv_handle_t *)&peers->pause, on_peers_closed);
         return NULL;
 }
 
@@ -420,6 +464,9 @@ static void refuse_connection(Peers *peers, int fd, const struct ucred *credenti
         reply.error = &body;
         if (message_encode(&reply.base, peers->answer, sizeof(peers->answer), &size) == 0)
                 (void)packet_send(fd, peers->answer, size, NULL, 0);
+        if (packet_recv(fd, &peers->packet) ==
+            0) /* to be closed with something unread would keep it from reading this */
+                packet_done(&peers->packet);
         tell_refusal(peers, credentials, "refused", why);
 }
 

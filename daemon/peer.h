@@ -6,7 +6,9 @@
  * The connections: packets in, packets out, and the time that each may take.
  *
  * Who has something to say waits for its turn: users take turns, a request each, and so do the connections of a user.
- * So a user who asks without end, over however many connections, is waited for by others for one request at most.
+ * So a user who asks without end, over however many connections, is waited for by others for one request at most. Who
+ * asks more often than a user may waits until there is something to spend again; where so many of a user wait that the
+ * last would have given up by then, it is refused.
  *
  *      LISTENING ──> (a request is handled) ──> LISTENING
  *          ├──────> WORKING ──> LISTENING      the answer takes a while: a peer may say nothing meanwhile

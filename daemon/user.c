@@ -106,7 +106,7 @@ bool user_is_limited(const User *user) {
         return user->uid != 0 && user->uid != geteuid();
 }
 
-bool user_allow(User *user, uint64_t now, uint64_t per_second) {
+bool user_may(User *user, uint64_t now, uint64_t per_second) {
         uint64_t passed = now - user->allowance_at;
         uint64_t most = per_second * SECOND;
 
@@ -115,8 +115,9 @@ bool user_allow(User *user, uint64_t now, uint64_t per_second) {
                 user->allowance = most;
         else
                 user->allowance += passed * per_second;
-        if (user->allowance < SECOND)
-                return false;
-        user->allowance -= SECOND;
-        return true;
+        return user->allowance >= SECOND;
+}
+
+void user_spend(User *user) {
+        user->allowance -= user->allowance < SECOND ? user->allowance : SECOND;
 }

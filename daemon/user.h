@@ -25,7 +25,8 @@ typedef struct User {
 
         /* peer.c */
         size_t peers;
-        List ready, turn;      /* its connections that have something to say; its place in the round */
+        List ready, turn; /* its connections that have something to say; its place in the round */
+        size_t n_ready;
         uint64_t allowance;    /* requests, in billionths */
         uint64_t allowance_at; /* nanoseconds */
 
@@ -60,11 +61,14 @@ User *users_put(Users *users, User *user);
 bool user_is_limited(const User *user);
 
 /**
- * user_allow() - may it ask for something, when it may so often a second?
+ * user_may() - may it ask for something, when it may so often a second?
  * @now:        nanoseconds
  *
  * What it does not use is saved up for one second.
  */
-bool user_allow(User *user, uint64_t now, uint64_t per_second);
+bool user_may(User *user, uint64_t now, uint64_t per_second);
+
+/* It has asked. */
+void user_spend(User *user);
 
 #endif
