@@ -56,14 +56,14 @@ PACKAGES_IN_MATRIX = $(PACKAGES_BUILD) $(filter-out $(PACKAGES_PROGRAMS) $(PACKA
 
 PROTO_SOURCES = proto/shimport.proto proto/builder.proto
 
-SHARED_SOURCES = $(addprefix shared/,endpoint.c image.c image_writer.c memfd.c packet.c staleness.c syscalls.c)
+SHARED_SOURCES = $(addprefix shared/,endpoint.c identity.c image.c image_writer.c memfd.c packet.c staleness.c syscalls.c)
 
 CTL_SOURCES = $(wildcard daemon/ctl*.c)
 DAEMON_SOURCES = $(filter-out daemon/main.c daemon/builder_service.c $(CTL_SOURCES),$(wildcard daemon/*.c))
 
 # What each extension is made of. A missing file shows only when the extension is loaded.
 EXTENSION_SHARED = $(addprefix shared/,image.c memfd.c packet.c syscalls.c)
-CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/staleness.c $(addprefix client/, \
+CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/identity.c shared/staleness.c $(addprefix client/, \
         arena.c \
         attach.c \
         audit.c \

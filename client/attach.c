@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "identity.h"
 #include "memfd.h"
 #include "shimport.pb-c.h"
 #include "util.h"
@@ -95,6 +96,8 @@ static void root_accept(AttachRoot *root, const AttachRequest *request, int fd) 
                 return root_refuse(root, r == MEMFD_E_UNSEALED ? "it is not sealed"
                                          : r == MEMFD_E_SIZE   ? "it is too small"
                                                                : strerror(-r));
+        if (!identity_is_known(info.owner))
+                return root_refuse(root, "its owner has no number in this user namespace");
         if (info.owner != 0 && info.owner != geteuid() && info.owner != root->owner)
                 return root_refuse(root,
                                    "its owner is neither root, nor this user, nor the directory's owner");
@@ -181,6 +184,12 @@ static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_
         size_t at = 0, expected = 0;
 
         reply = shimport__reply__unpack(NULL, packet->size, packet->data);
+        if (reply && reply->body_case == SHIMPORT__REPLY__BODY_ERROR) {
+                snprintf(ret_daemon->refusal, sizeof(ret_daemon->refusal), "%.*s",
+                         (int)reply->error->text.len,
+                         reply->error->text.len ? (const char *)reply->error->text.data : "");
+                return -EBUSY;
+        }
         if (!reply || reply->body_case != SHIMPORT__REPLY__BODY_ATTACH || reply->attach->n_answers != n_roots)
                 return -EPROTO;
         attach = reply->attach;
@@ -230,38 +239,91 @@ static int converse(const Endpoint *endpoint, const AttachRequest *request, Atta
                     uint64_t deadline, AttachDaemon *ret_daemon) {
         _cleanup_(packet_freep) Packet *packet = NULL;
         _cleanup_close_ int socket = -1;
-        int r;
+        int sent, r;
 
         r = endpoint_connect(endpoint, &socket);
         if (r < 0)
                 return r;
-        r = request_send(socket, request, roots, n_roots, deadline);
+        sent = request_send(socket, request, roots, n_roots, deadline);
+        if (sent < 0 && sent != -EPIPE && sent != -ECONNRESET)
+                return sent;
+        r = reply_wait(socket, deadline, &packet); /* who has hung up may have said why */
         if (r < 0)
-                return r;
-        r = reply_wait(socket, deadline, &packet);
-        if (r < 0)
-                return r;
+                return sent < 0 ? sent : r;
         return reply_take(request, roots, n_roots, packet, ret_daemon);
+}
+
+/* Which roots are for which daemon. */
+typedef bool RootChoice(const AttachRoot *root, int daemon);
+
+/* Ask one daemon for some of the roots; none is no question. */
+static void daemon_ask(AttachDaemon *daemon, int number, const AttachRequest *request, AttachRoot *roots,
+                       size_t n_roots, RootChoice *choice, uint64_t deadline) {
+        const Endpoint *endpoint = &daemon->endpoints[number];
+        AttachRoot chosen[PACKET_ROOTS_MAX];
+        size_t places[PACKET_ROOTS_MAX];
+        bool no_patterns = daemon->no_patterns;
+        int gc = daemon->gc;
+        size_t n = 0;
+        int r;
+
+        for (size_t i = 0; i < n_roots; i++)
+                if (choice(&roots[i], number)) {
+                        places[n] = i;
+                        chosen[n++] = roots[i];
+                }
+        if (!n || daemon->results[number] < 0)
+                return;
+        r = converse(endpoint, request, chosen, n, deadline, daemon);
+        if (r == -ECONNRESET || r == -EPIPE) /* it ended with our request in hand: there may be another */
+                r = converse(endpoint, request, chosen, n, deadline, daemon);
+        if (daemon->results[number] > 0)
+                daemon->results[number] = r;
+        if (number > 0 && daemon->results[0] == 0) { /* the user's own has the say */
+                daemon->gc = gc;
+                daemon->no_patterns = no_patterns;
+        }
+        for (size_t i = 0; i < n && r == 0; i++) {
+                roots[places[i]] = chosen[i];
+                roots[places[i]].daemon = number;
+        }
+}
+
+static bool choose_own(const AttachRoot *root, int daemon) {
+        (void)daemon;
+        return root->owner == geteuid() && root->owner != 0;
+}
+
+static bool choose_unanswered(const AttachRoot *root, int daemon) {
+        (void)daemon;
+        return root->daemon < 0;
+}
+
+/* What another has not been able to serve, or has refused. */
+static bool choose_refused(const AttachRoot *root, int daemon) {
+        return root->daemon != daemon && !root->image.base &&
+               (root->state == SHIMPORT__ROOT_STATE__REFUSED || root->state == SHIMPORT__ROOT_STATE__FAILED);
 }
 
 int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, AttachDaemon *ret_daemon) {
         uint64_t deadline = attach_now_ms() + request->budget_ms;
-        Endpoint endpoints[ENDPOINTS_MAX];
-        size_t n = endpoint_list(endpoints);
-        int r, result = -ENOENT;
+        AttachDaemon daemon = { 0 };
+        int n = (int)endpoint_list(daemon.endpoints), result = -ENOENT;
 
-        for (size_t i = 0; i < n; i++) {
-                r = converse(&endpoints[i], request, roots, n_roots, deadline, ret_daemon);
-                /* It ended with our request in hand: there may be another. */
-                if (r == -ECONNRESET || r == -EPIPE)
-                        r = converse(&endpoints[i], request, roots, n_roots, deadline, ret_daemon);
-                if (r == 0) {
-                        strcpy(ret_daemon->socket, endpoints[i].address.sun_path);
-                        return 0;
-                }
-                if (attach_is_absence(result))
-                        result = r;
-        }
+        for (size_t i = 0; i < n_roots; i++)
+                roots[i].daemon = -1;
+        for (int i = 0; i < ENDPOINTS_MAX; i++)
+                daemon.results[i] = i < n && !request->deaf[i] ? 1 : -ENOENT;
+        if (n > 1)
+                daemon_ask(&daemon, 0, request, roots, n_roots, choose_own, deadline);
+        for (int i = n - 1; i >= 0; i--)
+                daemon_ask(&daemon, i, request, roots, n_roots, choose_unanswered, deadline);
+        for (int i = 0; n > 1 && i < n; i++)
+                daemon_ask(&daemon, i, request, roots, n_roots, choose_refused, deadline);
+        for (int i = 0; i < n; i++)
+                if (result < 0 && (daemon.results[i] == 0 || attach_is_absence(result)))
+                        result = daemon.results[i] > 0 ? result : daemon.results[i];
+        *ret_daemon = daemon;
         return result;
 }
 

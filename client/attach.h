@@ -33,7 +33,8 @@ typedef struct AttachRoot {
         uid_t owner;
 
         /* Answered. */
-        int state; /* Shimport__RootState */
+        int daemon; /* by which, a number of endpoint_list(); -1: by none */
+        int state;  /* Shimport__RootState */
         uint64_t generation;
         char reason[160];
 
@@ -49,6 +50,7 @@ typedef struct AttachRequest {
         const char *options;
         bool late;
         unsigned budget_ms;
+        const bool *deaf; /* of each of endpoint_list(): it failed once, and is not asked */
 } AttachRequest;
 
 /* Opens the directory. Return: 0, or a negative errno: -ENOTDIR, -ENOENT, ... */
@@ -57,20 +59,25 @@ int attach_root_open(AttachRoot *root, const char *path);
 /* Closes the directory; the mapping stays. */
 void attach_root_close(AttachRoot *root);
 
-/* Who answered. */
+/* Whom there was to ask, and what came of it. */
 typedef struct AttachDaemon {
-        char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
-        int gc;           /* Shimport__GcPolicy: what it would have processes do */
-        bool no_patterns; /* likewise: compile all regular expressions themselves */
-        char refusal[160]; /* why it would not, or "" */
+        Endpoint endpoints[ENDPOINTS_MAX];
+        int results
+                [ENDPOINTS_MAX]; /* of each: 0 if it answered, a negative errno, or 1 if it was not asked */
+        int gc;                  /* Shimport__GcPolicy: what it would have processes do */
+        bool no_patterns;        /* likewise: compile all regular expressions themselves */
+        char refusal[160];       /* why it would not, or "" */
 } AttachDaemon;
 
 /**
- * attach_run() - ask a daemon for the images of some roots
+ * attach_run() - ask the daemons for the images of some roots
  * @roots:      opened; each gets its answer. At most PACKET_ROOTS_MAX.
  *
+ * Where there are two, the user's own instance is asked for what the user owns, and the system's for all else, which it
+ * shares with everybody; and each for what the other is not there for, or does not serve.
+ *
  * Return: 0; a negative errno if no daemon answered: -ENOENT or -ECONNREFUSED (none there), -EPERM (not one to
- * trust), -ETIMEDOUT or -EAGAIN (too slow), -EPROTO (not what it should be).
+ * trust), -EBUSY (it refuses, and says why), -ETIMEDOUT or -EAGAIN (too slow), -EPROTO (not what it should be).
  */
 int attach_run(const AttachRequest *request, AttachRoot *roots, size_t n_roots, AttachDaemon *ret_daemon);
 

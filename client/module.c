@@ -214,9 +214,11 @@ static PyObject *roots_list(const ModuleState *state) {
                 PyObject *path = PyUnicode_DecodeFSDefault(root->path);
                 PyObject *item =
                         path ? Py_BuildValue(
-                                       "{s:N,s:s,s:s,s:K,s:I,s:K,s:K}", "path", path, "state",
-                                       root_state_name(root->state), "reason", root->reason, "generation",
-                                       (unsigned long long)root->generation, "modules",
+                                       "{s:N,s:s,s:s,s:z,s:K,s:I,s:K,s:K}", "path", path, "state",
+                                       root_state_name(root->state), "reason", root->reason, "socket",
+                                       root->daemon < 0 ? NULL
+                                                        : state->endpoints[root->daemon].address.sun_path,
+                                       "generation", (unsigned long long)root->generation, "modules",
                                        root->mapping ? root->mapping->image.header->module_count : 0u,
                                        "bytes",
                                        (unsigned long long)(root->mapping ? root->mapping->image.size : 0),
@@ -236,6 +238,14 @@ PyDoc_STRVAR(status_doc,
              "roots (a list of dicts), and counts of served, fallback, stale, thawed, unmarshalled,\n"
              "patterns.");
 
+/* Who answers: the user's own daemon before the system's. */
+static const char *state_socket(const ModuleState *state) {
+        for (int i = 0; i < ENDPOINTS_MAX; i++)
+                if (state->answered[i])
+                        return state->endpoints[i].address.sun_path;
+        return NULL;
+}
+
 static PyObject *module_status(PyObject *module, PyObject *args) {
         ModuleState *state = PyModule_GetState(module);
         PyObject *roots = roots_list(state);
@@ -245,9 +255,8 @@ static PyObject *module_status(PyObject *module, PyObject *args) {
                 return NULL;
         return Py_BuildValue("{s:O,s:s,s:z,s:O,s:N,s:K,s:K,s:K,s:K,s:K,s:K}", "active",
                              state->active ? Py_True : Py_False, "reason", state->reason, "socket",
-                             state->socket[0] ? state->socket : NULL, "tag",
-                             state->tag ? state->tag : Py_None, "roots", roots, "served",
-                             (unsigned long long)state->counters.served, "fallback",
+                             state_socket(state), "tag", state->tag ? state->tag : Py_None, "roots", roots,
+                             "served", (unsigned long long)state->counters.served, "fallback",
                              (unsigned long long)state->counters.fallback, "stale",
                              (unsigned long long)state->counters.stale, "thawed",
                              (unsigned long long)state->counters.thawed, "unmarshalled",
@@ -399,16 +408,9 @@ static int module_clear(PyObject *module) {
 
 static void module_free(void *module) {
         ModuleState *state = PyModule_GetState(module);
-        AttachReport report = {
-                .served = state->counters.served,
-                .fallback = state->counters.fallback,
-                .stale = state->counters.stale,
-                .patterns = state->regex.wanted,
-                .n_patterns = state->regex.n_wanted,
-        };
 
-        if (state->socket[0] && !state->deaf && state->pid == getpid())
-                root_report(state, report);
+        if (!state->deaf && state->pid == getpid())
+                root_report(state);
         wanted_clear(&state->wanted);
         regex_free_wanted(&state->regex);
         module_clear(module);

@@ -213,10 +213,10 @@ static PyObject *previous_coded(PyObject *object, PyObject *args) {
         return list;
 }
 
-PyDoc_STRVAR(entry_doc,
-             "entry(number)\n--\n\n"
-             "(path of the directory, file and cached below it, (size, mtime, inode, device), code, frozen, reason,\n"
-             "uncached), code and frozen as views that are valid for as long as this object.");
+PyDoc_STRVAR(entry_doc, "entry(number)\n--\n\n"
+                        "(path of the directory, file and cached below it, (size, mtime, inode, device), "
+                        "code, frozen, reason,\n"
+                        "uncached), code and frozen as views that are valid for as long as this object.");
 
 static PyObject *previous_entry(PyObject *object, PyObject *args) {
         const Image *image = &((Previous *)object)->image;
@@ -243,8 +243,8 @@ static PyObject *previous_entry(PyObject *object, PyObject *args) {
         frozen = image_frozen(image, entry, &frozen_size);
         return Py_BuildValue("sss(KKKI)NNsO", path, file, cached, (unsigned long long)entry->file_size,
                              (unsigned long long)entry->file_mtime, (unsigned long long)entry->file_ino,
-                             (unsigned)entry->file_dev, view(code, code_size), view(frozen, frozen_size), reason,
-                             entry->flags & IMAGE_ENTRY_UNCACHED ? Py_True : Py_False);
+                             (unsigned)entry->file_dev, view(code, code_size), view(frozen, frozen_size),
+                             reason, entry->flags & IMAGE_ENTRY_UNCACHED ? Py_True : Py_False);
 }
 
 /* Return: the text of a pattern, str or bytes, or NULL with an exception. */

@@ -80,6 +80,7 @@ static int root_take(Root *root, AttachRoot *answer) {
         root->reason = reason;
         root->state = answer->state;
         root->generation = answer->generation;
+        root->daemon = answer->daemon;
         root->dev = answer->dev;
         root->ino = answer->ino;
         mapping_unref(root->mapping);
@@ -137,6 +138,16 @@ static CollectPolicy policy_of(int gc) {
         }
 }
 
+static void state_note_daemons(ModuleState *state, const AttachDaemon *daemon) {
+        memcpy(state->endpoints, daemon->endpoints, sizeof(state->endpoints));
+        for (int i = 0; i < ENDPOINTS_MAX; i++) {
+                int r = daemon->results[i];
+
+                state->answered[i] |= r == 0;
+                state->deaf_to[i] |= r < 0 && !attach_is_absence(r) && !state->recovering;
+        }
+}
+
 /* Ask for roots that are open. A daemon that fails us makes the state deaf, and so does its absence at start-up.
  * Return: 0; 1 if no daemon answered; -1: no memory. */
 static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late) {
@@ -145,6 +156,7 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 .options = state->options,
                 .late = late,
                 .budget_ms = state->budget_ms,
+                .deaf = state->deaf_to,
         };
         bool answered = false;
         AttachDaemon daemon;
@@ -162,17 +174,20 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 answered = r == 0;
                 if (r < 0) {
                         state->deaf = !state->active || !(attach_is_absence(r) || state->recovering);
-                        state_debug(state, "no daemon to attach to: %s", strerror(-r));
+                        state_debug(state, "no daemon to attach to: %s",
+                                    r == -EBUSY ? daemon.refusal : strerror(-r));
                         PyOS_snprintf(state->reason, sizeof(state->reason), "no daemon answered: %s",
-                                      strerror(-r));
+                                      r == -EBUSY ? daemon.refusal : strerror(-r));
                 } else {
-                        strcpy(state->socket, daemon.socket);
+                        state_note_daemons(state, &daemon);
                         collect_suggest(&state->collect, policy_of(daemon.gc));
                         regex_suggest(&state->regex, !daemon.no_patterns);
                         state->reason[0] = '\0';
                 }
         }
         for (size_t i = 0; i < n; i++) {
+                if (answered && roots[i].daemon < 0)
+                        PyOS_snprintf(roots[i].reason, sizeof(roots[i].reason), "its daemon does not answer");
                 if (!answered) {
                         roots[i].state = SHIMPORT__ROOT_STATE__UNKNOWN;
                         PyOS_snprintf(roots[i].reason, sizeof(roots[i].reason), "%s", state->reason);
@@ -280,32 +295,26 @@ static bool root_is_hopeful(const Root *root) {
                root->state != SHIMPORT__ROOT_STATE__SEEN;
 }
 
-static bool roots_have_images(const ModuleState *state) {
+static bool roots_have_images(const ModuleState *state, int daemon, bool live) {
         for (const Root *root = state->roots; root; root = root->next)
-                if (root->mapping)
-                        return true;
-        return false;
-}
-
-static bool roots_are_live(const ModuleState *state) {
-        for (const Root *root = state->roots; root; root = root->next)
-                if (root->mapping && mapping_is_live(root->mapping))
+                if (root->mapping && root->daemon == daemon && (!live || mapping_is_live(root->mapping)))
                         return true;
         return false;
 }
 
 /* One round trip, after which all changes complete by now are in the bits. */
-static int barrier_pass(ModuleState *state) {
+static int barrier_pass(ModuleState *state, int daemon) {
+        const char *socket = state->endpoints[daemon].address.sun_path;
         int r;
 
-        if (!roots_have_images(state))
+        if (!roots_have_images(state, daemon, false))
                 return 0;
         Py_BEGIN_ALLOW_THREADS
-        r = attach_barrier(state->socket, state->budget_ms);
+        r = attach_barrier(socket, state->budget_ms);
         Py_END_ALLOW_THREADS
         if (r < 0) {
-                state->deaf |=
-                        !attach_is_absence(r) && roots_are_live(state); /* else it is being restarted */
+                state->deaf |= !attach_is_absence(r) &&
+                               roots_have_images(state, daemon, true); /* else it is being restarted */
                 state_debug(state, "no answer to a barrier: %s", strerror(-r));
         }
         return r;
@@ -313,13 +322,20 @@ static int barrier_pass(ModuleState *state) {
 
 static int root_barrier(ModuleState *state) {
         uint64_t doubts = state->doubts;
-        int passed = barrier_pass(state), r = 0;
+        int passed[ENDPOINTS_MAX], worst = 0, r = 0;
 
+        for (int i = 0; i < ENDPOINTS_MAX; i++) {
+                passed[i] = barrier_pass(state, i);
+                if (passed[i] < 0)
+                        worst = passed[i];
+        }
         for (Root *root = state->roots; root && r == 0; root = root->next) {
-                if (passed < 0 &&
+                int own = root->mapping && root->daemon >= 0 ? passed[root->daemon] : worst;
+
+                if (own < 0 &&
                     (!root->mapping || mapping_is_live(root->mapping))) /* nobody renews the promise */
                         root->mapping = mapping_unref(root->mapping);
-                else if (passed < 0)
+                else if (own < 0)
                         continue; /* there is none to renew: see root_recover() */
                 else if (!root->attaching && !state->deaf &&
                          (root->mapping ? root_is_lost(root) : root_is_hopeful(root)))
@@ -340,10 +356,13 @@ void root_outdated(ModuleState *state, Mapping *mapping) {
         if (mapping->told_outdated)
                 return;
         mapping->told_outdated = true;
-        attach_report(state->socket, &report);
+        for (const Root *root = state->roots; root; root = root->next)
+                if (root->mapping == mapping && root->daemon >= 0)
+                        attach_report(state->endpoints[root->daemon].address.sun_path, &report);
 }
 
-void root_report(ModuleState *state, AttachReport report) {
+/* Tell one daemon, which may know the roots of which something was wanted or not. */
+static void report_to(ModuleState *state, int daemon, AttachReport report) {
         Py_ssize_t length = 0;
 
         report.tag = PyUnicode_AsUTF8AndSize(state->tag, &length);
@@ -352,14 +371,55 @@ void root_report(ModuleState *state, AttachReport report) {
                 report.wanted = &state->wanted;
         else
                 PyErr_Clear();
-        attach_report(state->socket, &report);
+        attach_report(state->endpoints[daemon].address.sun_path, &report);
+}
+
+static uint64_t served_by(const ModuleState *state, int daemon) {
+        uint64_t served = 0;
+
+        for (const Root *root = state->roots; root; root = root->next)
+                if (root->daemon == daemon)
+                        served += root->served;
+        return served;
+}
+
+/* What a daemon has served is for it to count; what nobody has, for the last, which is the system's if there are two. */
+void root_report(ModuleState *state) {
+        AttachReport rest = {
+                .served = state->counters.served,
+                .fallback = state->counters.fallback,
+                .stale = state->counters.stale,
+                .patterns = state->regex.wanted,
+                .n_patterns = state->regex.n_wanted,
+        };
+        int last = ENDPOINTS_MAX - 1;
+
+        while (last > 0 && !state->answered[last])
+                last--;
+        for (int i = 0; i < last; i++) {
+                AttachReport own = {
+                        .served = served_by(state, i),
+                        .patterns = rest.patterns,
+                        .n_patterns = rest.n_patterns,
+                };
+
+                if (!state->answered[i])
+                        continue;
+                rest.served -= own.served < rest.served ? own.served : rest.served;
+                report_to(state, i, own);
+        }
+        if (state->answered[last])
+                report_to(state, last, rest);
         wanted_clear(&state->wanted);
 }
 
 void root_wanted(ModuleState *state, Mapping *mapping, const ImageEntry *entry) {
         if (wanted_note(&state->wanted, &mapping->image, entry) != WANTED_E_FULL || state->deaf)
                 return;
-        root_report(state, (AttachReport){ 0 });
+        for (int i = 0; i < ENDPOINTS_MAX; i++)
+                if (state->answered[i])
+                        report_to(state, i, (AttachReport){ 0 });
+        wanted_clear(&state->wanted);
         (void)wanted_note(&state->wanted, &mapping->image, entry);
 }
 

@@ -18,7 +18,8 @@ struct Root {
         Root *next;
         char *path; /* as in sys.path, without trailing slashes */
         size_t path_length;
-        int state; /* Shimport__RootState */
+        int daemon; /* who answered: in ModuleState.endpoints; -1: nobody */
+        int state;  /* Shimport__RootState */
         uint64_t generation;
         char *reason;
         dev_t dev; /* of the directory that was opened */
@@ -68,8 +69,8 @@ void root_outdated(ModuleState *state, Mapping *mapping);
 /* A module was imported whose code its image does not hold: the daemon is told, some time. */
 void root_wanted(ModuleState *state, Mapping *mapping, const ImageEntry *entry);
 
-/* Tell the daemon how it went, and what was wanted. */
-void root_report(ModuleState *state, AttachReport report);
+/* Tell the daemons how it went, and what was wanted. */
+void root_report(ModuleState *state);
 
 /* Whether this very path was asked for. */
 bool root_known(const ModuleState *state, const char *path, size_t length);

@@ -124,7 +124,9 @@ struct ModuleState {
         bool unmarshal; /* SHIMPORT_THAW=0: to see what thawing brings */
         unsigned budget_ms;
         bool debug;
-        char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
+        Endpoint endpoints[ENDPOINTS_MAX]; /* see endpoint_list() */
+        bool answered[ENDPOINTS_MAX];
+        bool deaf_to[ENDPOINTS_MAX]; /* it failed us while another answered */
         pid_t pid; /* of the activation: a forked child does not report what its parent will */
 
         bool active;

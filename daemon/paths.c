@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "endpoint.h"
@@ -107,6 +108,21 @@ int paths_builder(char **ret_path) {
         static const char *const places[] = { "bin/shimport-builder", "lib/shimport/bin/shimport-builder" };
 
         return paths_beside(places, ELEMENTSOF(places), "", ret_path);
+}
+
+bool paths_are_public(const char *path) {
+        char part[PATH_MAX];
+        struct stat st;
+
+        if (strlen(path) >= sizeof(part) || stat(path, &st) < 0 || !(st.st_mode & S_IROTH))
+                return false;
+        for (size_t i = 0; path[i]; i++) {
+                memcpy(part, path, i + 1);
+                part[i + 1] = '\0';
+                if ((path[i] == '/' || !path[i + 1]) && (stat(part, &st) < 0 || !(st.st_mode & S_IXOTH)))
+                        return false;
+        }
+        return true;
 }
 
 int paths_program(const char *name, char **ret_path) {

@@ -21,6 +21,9 @@ int paths_client(char **ret_path);
 /* shimport-builder: ../bin in a build tree, ../lib/shimport/bin where installed. */
 int paths_builder(char **ret_path);
 
+/* May everybody list a directory, and go there? Looked up by its path, as it is now. */
+bool paths_are_public(const char *path);
+
 /* A program in the directory of the running one. */
 int paths_program(const char *name, char **ret_path);
 

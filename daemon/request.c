@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "endpoint.h"
+#include "identity.h"
 #include "log.h"
 #include "request.h"
 #include "status.h"
@@ -39,7 +40,7 @@ static uint64_t now_us(void) {
 static bool request_is_allowed(const Request *request) {
         uid_t uid = peer_uid(request->peer);
 
-        return uid == 0 || uid == geteuid();
+        return uid == 0 || identity_is_own(uid);
 }
 
 static void refuse_not_allowed(const Request *request) {

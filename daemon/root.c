@@ -11,6 +11,7 @@
 #include "filesystem.h"
 #include "kept.h"
 #include "log.h"
+#include "paths.h"
 #include "root_parts.h"
 #include "store.h"
 #include "util.h"
@@ -505,6 +506,7 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
         root->failures = 0;
         root->roomless = false;
         root->declined = outcome->declined;
+        root->is_public = paths_are_public(root_path(root));
         root->learns = outcome->learns;
         if (!root->learns)
                 wanted_clear(&root->wanted);

@@ -108,6 +108,7 @@ struct Root {
         uint64_t built_at, last_attach; /* seconds since the epoch */
         uint64_t attaches;
         uint32_t declined;
+        bool is_public;      /* everybody may go to where it lies */
         char validated[128]; /* why some of its directories are validated by stat, or "" */
 
         unsigned restless, failures, outdated; /* in a row */

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "kept.h"
+#include "paths.h"
 #include "recheck.h"
 #include "root_parts.h"
 #include "store.h"
@@ -70,6 +71,7 @@ int root_adopt(Root *root, ImageFile *file, const Staleness *state, const KeptNo
         root->generation = root->image.image.header->generation;
         root->texts_when_whole = note->texts_when_whole;
         root->declined = note->declined;
+        root->is_public = paths_are_public(root_path(root));
         root->learns = note->learns;
         if (root->learns) /* without memory it is only learnt again */
                 (void)wanted_add_image(&root->wanted, &root->image.image, (uint64_t)time(NULL));

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "message.h"
 #include "status.h"
 #include "util.h"
@@ -102,14 +103,27 @@ static void fill_image(StatusImage *status, Root *root) {
         fill_left_out(status, image);
 }
 
-static void fill_refusals(StatusRefusals *status, const Refusals *refusals, Shimport__Status *message) {
+/* Whose processes, roots and modules there are is not everybody's to know: who is told all, and who only of what everybody
+ * could find, and of itself. */
+static bool status_is_for(const Peer *peer, uid_t uid) {
+        uid_t asker = peer_uid(peer);
+
+        return asker == 0 || identity_is_own(asker) || asker == uid;
+}
+
+static bool root_is_for(const Root *root, const Peer *peer) {
+        return status_is_for(peer, root->user->uid) || (root->is_public && root_is_served(root));
+}
+
+static void fill_refusals(StatusRefusals *status, const Refusals *refusals, const Peer *peer,
+                          Shimport__Status *message) {
         size_t n = 0;
 
         for (size_t i = 0; i < REFUSALS_MAX; i++) {
                 const Refusal *refusal = &refusals->list[i];
                 Shimport__PeerRefusal *one = &status->messages[n];
 
-                if (!refusal->count)
+                if (!refusal->count || !status_is_for(peer, refusal->uid))
                         continue;
                 shimport__peer_refusal__init(one);
                 one->uid = refusal->uid;
@@ -124,7 +138,7 @@ static void fill_refusals(StatusRefusals *status, const Refusals *refusals, Shim
         message->n_refused = n;
 }
 
-static void fill_daemon(Shimport__Status *status, const Daemon *daemon) {
+static void fill_daemon(Shimport__Status *status, const Daemon *daemon, const Peer *peer) {
         const StoreStatus *store = store_status(daemon->store);
 
         shimport__status__init(status);
@@ -139,7 +153,7 @@ static void fill_daemon(Shimport__Status *status, const Daemon *daemon) {
         status->attach_p99_us = latency_quantile(&daemon->attaching, 99);
         status->builds = store->builds;
         status->builds_failed = store->builds_failed;
-        status->last_error = message_text(store->last_error);
+        status->last_error = message_text(status_is_for(peer, 0) ? store->last_error : NULL);
         status->served = daemon->served;
         status->fallback = daemon->fallback;
         status->stale = daemon->stale;
@@ -202,11 +216,13 @@ int status_send(const Daemon *daemon, Peer *peer) {
 
         if (!batch)
                 return -ENOMEM;
-        fill_daemon(&status, daemon);
-        fill_refusals(&refusals, peers_refusals(daemon->peers), &status);
+        fill_daemon(&status, daemon, peer);
+        fill_refusals(&refusals, peers_refusals(daemon->peers), peer, &status);
         list_for_each(link, store_roots(daemon->store)) {
                 Root *root = list_entry(link, Root, link);
 
+                if (!root_is_for(root, peer))
+                        continue;
                 if (batch->n == IMAGES_PER_PACKET)
                         batch_send(batch, &status, peer, true);
                 if (!batch_add(batch, root)) {

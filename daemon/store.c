@@ -9,6 +9,7 @@
 
 #include "allowance.h"
 #include "filesystem.h"
+#include "identity.h"
 #include "kept.h"
 #include "linger.h"
 #include "log.h"
@@ -486,6 +487,8 @@ static void on_due(uv_timer_t *timer) {
 
 /* May this be built at all? Return: NULL, or why not. */
 static const char *store_refusal(const Store *store, const StoreQuestion *question) {
+        if (!identity_is_known(question->owner))
+                return "the directory's owner has no number in the daemon's user namespace";
         if (!store->config->system && question->owner != 0 && question->owner != geteuid())
                 return "the directory belongs to another user, and this daemon runs for one";
         if (filesystem_is_pseudo(question->fd))

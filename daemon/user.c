@@ -4,6 +4,7 @@
 #include <search.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "user.h"
 #include "util.h"
 
@@ -103,7 +104,7 @@ User *users_put(Users *users, User *user) {
 }
 
 bool user_is_limited(const User *user) {
-        return user->uid != 0 && user->uid != geteuid();
+        return user->uid != 0 && !identity_is_own(user->uid);
 }
 
 bool user_may(User *user, uint64_t now, uint64_t per_second) {

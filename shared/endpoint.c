@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "endpoint.h"
+#include "identity.h"
 #include "util.h"
 
 int endpoint_from_path(const char *path, Endpoint *ret_endpoint) {
@@ -51,7 +52,7 @@ int endpoint_connect(const Endpoint *endpoint, int *ret_fd) {
                 return r;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
                 return -errno;
-        if (peer.uid != 0 && peer.uid != geteuid())
+        if (peer.uid != 0 && !identity_is_own(peer.uid))
                 return -EPERM;
         *ret_fd = steal_fd(&fd);
         return 0;

@@ -116,21 +116,22 @@ FuzzDaemon *fuzz_daemon_new(void) {
         FUZZ_CHECK(config_load(NULL, true, &daemon->config, &error) == 0);
         daemon->config.system = true;
         FUZZ_CHECK(uv_loop_init(&daemon->loop) == 0);
-        FUZZ_CHECK(peers_new(&daemon->loop, &events, daemon, &daemon->peers) == 0);
+        users_init(&daemon->users);
+        FUZZ_CHECK(peers_new(&daemon->loop, &daemon->users, &events, daemon, &daemon->peers) == 0);
         FUZZ_CHECK(queue_new(&daemon->loop, on_nothing, daemon, &daemon->queue) == 0);
         FUZZ_CHECK(watch_new(&daemon->loop, &daemon->watch) == 0);
-        FUZZ_CHECK(store_new(&daemon->loop, daemon->watch, daemon->queue, &daemon->config, client,
-                             &daemon->store) == 0);
+        FUZZ_CHECK(store_new(&daemon->loop, daemon->watch, daemon->queue, &daemon->users, &daemon->config,
+                             client, &daemon->store) == 0);
         daemon->client_path = strdup(client);
         queue_set_places(daemon->queue, FUZZ_BUILDERS);
         watch_set_limit(daemon->watch, 100);
-        peers_set_limits(daemon->peers, 16, 16);
+        peers_set_limits(daemon->peers, &(PeersLimits){ .all = 16, .per_user = 16, .requests = 1000 });
         current = fuzz;
         return fuzz;
 }
 
 void fuzz_daemon_turn(FuzzDaemon *fuzz) {
-        for (unsigned i = 0; i < 3; i++)
+        for (unsigned i = 0; i < 6; i++)
                 uv_run(&fuzz->daemon.loop, UV_RUN_NOWAIT);
 }
 
@@ -147,9 +148,10 @@ void fuzz_daemon_free(FuzzDaemon *fuzz) {
         store_free(daemon->store);
         queue_free(daemon->queue);
         watch_free(daemon->watch);
+        peers_free(daemon->peers);
         uv_run(&daemon->loop, UV_RUN_DEFAULT);
         FUZZ_CHECK(uv_loop_close(&daemon->loop) == 0);
-        peers_free(daemon->peers);
+        users_done(&daemon->users);
         config_done(&daemon->config);
         free(daemon->client_path);
         FUZZ_CHECK(lowest_free_fd() == fuzz->first_fd);

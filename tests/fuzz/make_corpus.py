@@ -112,10 +112,10 @@ def make_image(generation=7, dev=0, ino=0, modules=3):
     """A root with modules, a package in it and a package in that."""
     writer = build.ImageWriter()
     (block,), texts, count = freeze(SOURCE)
-    root = writer.add_directory("", True, (1, 1), False)
-    package = writer.add_directory("package", True, (1, 2), False)
-    below = writer.add_directory("package/below", False, (1, 3), True)
-    look = {"stat": (10, 20, 30)}
+    root = writer.add_directory("", True, (1, 1, 5), False)
+    package = writer.add_directory("package", True, (1, 2, 5), False)
+    below = writer.add_directory("package/below", False, (1, 3, 5), True)
+    look = {"stat": (10, 20, 30, 5)}
     writer.add_entry(root, "abc", build.KIND_SOURCE, file="abc.py", cached="__pycache__/abc.pyc", frozen=block, **look)
     writer.add_entry(
         root, "package", build.KIND_SOURCE, file="package/__init__.py", package=True, child=package, code=b"N", **look

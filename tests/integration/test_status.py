@@ -194,7 +194,7 @@ def test_refused_peers_are_told_with_their_reasons():
             harness.wait_until(lambda: daemon.ctl("status").returncode == 0, "the connections to be gone")
             refused = {(one["uid"], one["reason"]): one for one in daemon.status()["refused"]}
             assert refused[65534, "only root or user 0, who runs the daemon, may ask for that"]["count"] == 3
-            assert (0, "too many connections of this user") in refused
+            assert (0, "too many connections of this user: MaxPeersPerUser= is 4") in refused
             text = daemon.ctl("status", check=True).stdout
             assert re.search(r"refused: +user 65534.*only root.*3 times", text)
 
