@@ -362,6 +362,7 @@ static bool root_is_reusable(const Root *root) {
 static int root_spawn(Root *root, uid_t uid) {
         _cleanup_close_ int wanted_fd = -1;
         bool reuse = root_is_reusable(root);
+        StoreEmployer *employer;
         int r = 0;
 
         root->supplement = root->supplement && reuse && !staleness_count(&root->image.state);
@@ -390,8 +391,6 @@ static int root_spawn(Root *root, uid_t uid) {
                 .shared = store_config(root->store)->system,
                 .timeout_ms = store_config(root->store)->build_timeout * 1000,
         };
-        StoreEmployer *employer;
-        int r;
 
         root->builds_whole = !reuse;
         root->build_started = store_now(root->store);

@@ -441,7 +441,7 @@ class Job:
     def check_open(self, path):
         """Raises LeftOut for what lies below a directory that not everybody may go through: in an image that other users
         see nothing may come from there."""
-        directory = os.path.dirname(path)
+        directory = path if path == self.top else os.path.dirname(path)
         while directory not in ("/", self.top):
             if directory not in self.ways:
                 self.ways[directory] = bool(os.stat(directory).st_mode & stat.S_IXOTH)
