@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include <unwind.h>
@@ -639,7 +640,46 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 
 /* ---- what is started, and the beginning ---- */
 
-static char *builder_control, *builder_within, *preload;
+static char *variable_new(const char *name, const char *value) {
+        size_t size = strlen(name) + strlen(value) + 2;
+        char *variable = malloc(size);
+
+        snprintf(variable, size, "%s=%s", name, value);
+        return variable;
+}
+
+static char *builder_control, *builder_within, *preload, *sanitizer;
+static int control_fd = -1;
+
+/* What begins as shimport-builder goes on as an interpreter that may open nothing for writing, and has no environment: the
+ * control goes on as a descriptor. */
+int close_range(unsigned first, unsigned last, int flags) {
+        unsigned kept = (unsigned)control_fd;
+
+        if (control_fd < 0 || kept < first || kept > last)
+                return (int)syscall(SYS_close_range, first, last, flags);
+        if (kept > first && syscall(SYS_close_range, first, kept - 1, flags) < 0)
+                return -1;
+        return kept < last ? (int)syscall(SYS_close_range, kept + 1, last, flags) : 0;
+}
+
+int execve(const char *path, char *const *arguments, char *const *environment) {
+        static char *changed[64];
+        char number[32];
+        size_t n = 0;
+
+        if (control_fd < 0 || strcmp(program_invocation_short_name, "shimport-builder") != 0)
+                return (int)syscall(SYS_execve, path, arguments, environment);
+        for (; environment[n] && n < 60; n++)
+                changed[n] = environment[n];
+        snprintf(number, sizeof(number), "FAULT_CONTROL=fd:%d", control_fd);
+        fcntl(control_fd, F_SETFD, 0);
+        changed[n++] = number;
+        changed[n++] = variable_new("FAULT_WITHIN", getenv("FAULT_WITHIN") ?: "MAIN");
+        changed[n++] = variable_new("LD_PRELOAD", getenv("LD_PRELOAD") ?: "");
+        changed[n] = NULL;
+        return (int)syscall(SYS_execve, path, arguments, changed);
+}
 
 /* libuv sets environ and calls this in its child. */
 int execvp(const char *file, char *const *arguments) {
@@ -654,16 +694,10 @@ int execvp(const char *file, char *const *arguments) {
         changed[n++] = preload;
         changed[n++] = builder_control;
         changed[n++] = builder_within;
+        if (sanitizer)
+                changed[n++] = sanitizer;
         environ = changed;
         return REAL(execvp)(file, arguments);
-}
-
-static char *variable_new(const char *name, const char *value) {
-        size_t size = strlen(name) + strlen(value) + 2;
-        char *variable = malloc(size);
-
-        snprintf(variable, size, "%s=%s", name, value);
-        return variable;
 }
 
 __attribute__((constructor)) static void begin(void) {
@@ -677,15 +711,20 @@ __attribute__((constructor)) static void begin(void) {
                 builder_control = variable_new("FAULT_CONTROL", builder);
                 builder_within = variable_new("FAULT_WITHIN", getenv("FAULT_BUILDER_WITHIN") ?: "MAIN");
                 preload = variable_new("LD_PRELOAD", getenv("LD_PRELOAD") ?: "");
+                sanitizer =
+                        getenv("ASAN_OPTIONS") ? variable_new("ASAN_OPTIONS", getenv("ASAN_OPTIONS")) : NULL;
         }
         if (!path)
                 return;
-        fd = REAL(open)(path, O_RDWR | O_CLOEXEC);
+        fd = strncmp(path, "fd:", 3) == 0 ? atoi(path + 3) : REAL(open)(path, O_RDWR | O_CLOEXEC);
         if (fd >= 0) {
                 void *mapped = REAL(mmap)(NULL, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
                 if (mapped != MAP_FAILED)
                         control = mapped;
-                REAL(close)(fd);
+                if (strcmp(program_invocation_short_name, "shimport-builder") == 0)
+                        control_fd = fd;
+                else
+                        REAL(close)(fd);
         }
 }
