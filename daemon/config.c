@@ -431,7 +431,7 @@ int config_load(const char *path, bool optional, Config *ret_config, char **ret_
                 .max_attaches_per_user = 10000,
                 .max_roots_per_user = 1024,
                 .max_queued_per_user = 64,
-                .report_max = 64 << 10,
+                .report_max = 128 << 10,
                 .memory_max = memory_percent(MEMORY_DEFAULT_PERCENT),
                 .preload_max = PRELOAD_MAX_DEFAULT,
         };
