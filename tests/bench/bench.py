@@ -6,7 +6,7 @@ Both sides run in virtual environments that are equal but for `shimportctl enabl
 stock never had shimport. Every figure of a row comes from the same run of at least 15 pairs. Results also go to
 build/bench/results.json, which chart.py draws.
 
-Environment: PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (of "pass", "stdlib", the
+Environment: RESULTS (that file), PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (of "pass", "stdlib", the
 applications, "empty", "entries", "suite", "real tests", "freshness", "steady"; all, with commas between if there are
 several; "instructions" only if it is named: it takes minutes).
 """
@@ -54,7 +54,7 @@ class Bench:
         self.directory = directory
         self.daemon = harness.Daemon(directory / "daemon").start()
         self.sides = Workloads(interpreter, self.daemon, directory)
-        self.pair, self.full, self.env = self.sides.pair, self.sides.full, self.sides.env
+        self.pair, self.env = self.sides.pair, self.sides.env
         self.results = {"interpreter": interpreter.executable, "version": interpreter.version, "workloads": {}}
 
     def stop(self):
@@ -89,20 +89,20 @@ class Bench:
 
     def suite(self, pairs):
         """pytest, from its start to its end; none where it is not installed."""
-        if self.full.run_stock("-c", "import pytest").returncode != 0:
+        if self.sides.full.run_stock("-c", "import pytest").returncode != 0:
             return None
         text = measure.TIMED.format(suite.make(self.directory))
-        return self.measure("suite", self.sides.variants("suite", text, pair=self.full), pairs)
+        return self.measure("suite", self.sides.variants("suite", text, pair=self.sides.full), pairs)
 
     def real_tests(self, pairs):
         """(summaries, what the tests gave), or None where they cannot be run. Both sides must give the same."""
-        stock = real_tests.outcome(self.full.stock, self.env, self.directory)
+        stock = real_tests.outcome(self.sides.full.stock, self.env, self.directory)
         if stock is None:
             return None
         for variant, changes in OURS.items():
-            ours = real_tests.outcome(self.full.shim, self.env | changes, self.directory)
+            ours = real_tests.outcome(self.sides.full.shim, self.env | changes, self.directory)
             assert ours == stock, f"{real_tests.PACKAGE}: other results with {variant}"
-        variants = self.sides.variants("real-tests", measure.TIMED.format(real_tests.STATEMENTS), OURS, pair=self.full)
+        variants = self.sides.variants("real-tests", measure.TIMED.format(real_tests.STATEMENTS), OURS, pair=self.sides.full)
         return self.measure("real tests", variants, pairs), stock[1]
 
     def private_memory(self, name, statements):
@@ -310,8 +310,7 @@ SECTIONS = {
 
 
 def report(bench):
-    everything = bench.sides.statements()
-    statements = {name: everything[name] for name in chosen(*everything)}
+    statements = bench.sides.statements(chosen)
     report_imports(bench, statements)
     report_attach(bench)
     for name in chosen(*SECTIONS):
@@ -333,6 +332,13 @@ def described():
     }
 
 
+def write_results(name, results):
+    path = pathlib.Path(os.environ.get("RESULTS") or harness.BUILD / "bench" / name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"\nAlso in {os.path.relpath(path)}")
+
+
 def main():
     found = harness.interpreters()
     if not os.environ.get("PYTHONS"):
@@ -347,10 +353,7 @@ def main():
             finally:
                 bench.stop()
             results["interpreters"].append(bench.results)
-    path = harness.BUILD / "bench" / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\nAlso in {os.path.relpath(path)}")
+    write_results("results.json", results)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,10 @@
 make bench-scale: a generated site of SITE_MODULES (50,000) modules, of which a process uses 300, and a machine of
 SITE_VENVS (50) virtual environments of 2,000 modules each that share most of them by content.
 
-Results also go to build/bench/scale.json. PAIRS (15) is the number of rounds; PYTHONS, the first counts.
+Results also go to build/bench/scale.json, or to RESULTS. PAIRS (15) is the number of rounds; PYTHONS, the first counts.
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import re
@@ -30,7 +29,7 @@ from workloads import Workloads  # noqa: E402
 PAIRS = int(os.environ.get("PAIRS") or 15)
 MODULES = int(os.environ.get("SITE_MODULES") or 50_000)
 VENVS = int(os.environ.get("SITE_VENVS") or 50)
-VENV_MODULES = 2000
+VENV_MODULES = int(os.environ.get("SITE_VENV_MODULES") or 2000)
 USED = 300
 ATTACHES = 1000
 PATIENCE = 1200  # seconds
@@ -291,10 +290,7 @@ def main():
         daemon.ctl("drop", check=True)
         found = results["venvs"] = venvs(sides, daemon, interpreter, directory)
         report_venvs(found)
-    path = harness.BUILD / "bench" / "scale.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\nAlso in {os.path.relpath(path)}")
+    bench.write_results("scale.json", results)
 
 
 if __name__ == "__main__":

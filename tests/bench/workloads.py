@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What is imported, and the ways of importing it that are measured against each other."""
 
+import functools
+
 import floor
 import harness
 import measure
@@ -38,14 +40,20 @@ class Workloads:
         self.interpreter = interpreter
         self.env = daemon.env(SHIMPORT_BUDGET_MS=None)
         self.pair = harness.Pair(interpreter, daemon, directory / "plain").warm()
-        self.full = harness.Pair(interpreter, daemon, directory / "full", system_site=True).warm()
+        self.daemon = daemon
 
-    def statements(self):
-        """{name: statements}, those that this interpreter can run."""
-        found = {"pass": "pass", "stdlib": harness.stdlib_script(self.interpreter).read_text()}
-        for name, statements in APPLICATIONS.items():
-            if self.full.run_stock("-c", statements).returncode == 0:
-                found[name] = statements
+    @functools.cached_property
+    def full(self):
+        """The pair that sees the interpreter's own site-packages, made when something there is first measured."""
+        return harness.Pair(self.interpreter, self.daemon, self.directory / "full", system_site=True).warm()
+
+    def statements(self, chosen):
+        """{name: statements} of those chosen that this interpreter can run."""
+        found = {"pass": "pass", "stdlib": harness.stdlib_script(self.interpreter).read_text()} | APPLICATIONS
+        found = {name: found[name] for name in chosen(*found)}
+        for name in APPLICATIONS.keys() & found.keys():
+            if self.full.run_stock("-c", found[name]).returncode != 0:
+                del found[name]
         return found
 
     def learn(self, statements):
