@@ -127,7 +127,7 @@ UNITS = $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
 .SUFFIXES:
 .SECONDARY:
 .PHONY: all build programs package extensions extension units help deps demo check check-units check-matrix \
-        conformance conformance-matrix race flood fuzz fuzzers fuzz-build replay-build bench bench-scale chart client-sources deb install uninstall format lint clean
+        conformance conformance-matrix race flood fuzz fuzzers fuzz-build replay-build bench bench-attach bench-scale chart client-sources deb install uninstall format lint clean
 
 all: build
 
@@ -147,6 +147,7 @@ help:
 	@echo 'make fuzz           looks for inputs that do harm, for SECONDS=60 with each target; FUZZ="image thaw"'
 	@echo 'make bench          measures against stock CPython; PAIRS=15 pairs of runs; draws build/bench/chart.svg'
 	@echo 'make chart          draws chart.svg, for the README, of what was measured last'
+	@echo 'make bench-attach   attaches ATTACHES=100000 times from eight processes, and beside hostile neighbours'
 	@echo 'make bench-scale    measures a site of SITE_MODULES=50000 modules, and SITE_VENVS=50 virtual environments'
 	@echo 'make install        into DESTDIR= PREFIX=/usr/local; make uninstall takes it out again'
 	@echo 'make deb            Debian packages shimportd and python3-shimport, into build/deb'
@@ -202,7 +203,7 @@ $(BUILD)/tests/fault.so: tests/fault/fault.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -fPIC -shared -o $@ $<
 
-units: $(UNITS) $(BUILD)/tests/fault.so
+units: $(UNITS) $(BUILD)/tests/fault.so $(BUILD)/bench/attach_load
 
 $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libshared.a
 	@mkdir -p $(@D)
@@ -405,6 +406,14 @@ conformance:
 conformance-matrix:
 	$(call install_packages,$(PACKAGES_MATRIX))
 	@TARGET=conformance tests/matrix.sh $(PACKAGES_IN_MATRIX)
+
+# ATTACHES of all processes together.
+export ATTACHES
+
+bench-attach:
+	$(call install_packages,$(PACKAGES_BUILD))
+	$(BUILDING) build $(BUILD)/bench/attach_load
+	@$(TEST_PYTHON) tests/bench/attach.py
 
 bench:
 	$(call install_packages,$(PACKAGES_BUILD) python3-pytest $(PACKAGES_PROGRAMS))

@@ -299,6 +299,7 @@ def test_a_user_instance(machine, venv, user):
         """,
         check=True,
     )
+    warm(machine, venv)  # the system's instance runs as well, and has what is root's
     assert active(machine, user=user) == "inactive"
     assert machine.run("stat", "-c", "%u %a", f"/run/user/{user}/shimport/socket").stdout == f"{user} 600\n"
     assert warm(machine, venv, "/srv/private", user=user).returncode == 0
@@ -307,9 +308,12 @@ def test_a_user_instance(machine, venv, user):
     assert printed == ["9"]
     assert told["socket"] == f"/run/user/{user}/shimport/socket"
     assert [root["served"] for root in told["roots"] if root["path"] == "/srv/private"] == [1]
+    assert {root["socket"] for root in told["roots"] if root["path"] == "/srv/private"} == {told["socket"]}
+    shared = {root["socket"] for root in told["roots"] if root["path"] != "/srv/private"}
+    assert shared == {"/run/shimport/socket"}  # of the system's instance, in the same process
     harness.wait_until(lambda: active(machine, user=user) == "inactive", "it to end", 90)
     assert machine.show("shimportd.service", "Result", user=user) == "success"
-    machine.run(venv, "-c", "pass", user=user, check=True)
+    imports(machine, venv, "/srv/private", "import mine", user)
     harness.wait_until(lambda: active(machine, user=user) == "active", "it to start again", 10)
 
 

@@ -228,6 +228,76 @@ static void the_queue_starts_so_many_in_order_and_not_at_once(void **state) {
         users_done(&users);
 }
 
+static void users_take_turns_and_no_user_takes_all_places(void **state) {
+        static const uid_t uids[] = { 1001, 1001, 1001, 1002 };
+        uv_loop_t loop;
+        Job jobs[ELEMENTSOF(uids)];
+        User *owners[ELEMENTSOF(uids)];
+        Queue *queue;
+        Users users;
+
+        (void)state;
+        users_init(&users);
+        uv_loop_init(&loop);
+        assert_int_equal(queue_new(&loop, on_idle, NULL, &queue), 0);
+        queue_set_places(queue, 3);
+        queue_set_limits(queue, 2, 3);
+        for (size_t i = 0; i < ELEMENTSOF(uids); i++) {
+                assert_int_equal(users_get(&users, uids[i], &owners[i]), 0);
+                jobs[i] = (Job){ .takes_place = true };
+                queue_ticket_init(&jobs[i].ticket, owners[i], on_start);
+                assert_int_equal(queue_add(queue, &jobs[i].ticket), 0);
+        }
+        uv_run(&loop, UV_RUN_NOWAIT);
+        uv_run(&loop, UV_RUN_NOWAIT);
+        assert_true(jobs[0].started && jobs[0].started < jobs[3].started &&
+                    jobs[3].started < jobs[1].started);
+        assert_int_equal(jobs[2].started, 0); /* two of this user are being built, and may be */
+        for (size_t i = 0; i < 2; i++) {
+                Job more = { 0 };
+
+                queue_ticket_init(&more.ticket, owners[0], on_start);
+                queue_set_limits(queue, 2, 1 + i);
+                assert_int_equal(queue_add(queue, &more.ticket), i ? 0 : QUEUE_E_USER);
+                queue_remove(queue, &more.ticket);
+        }
+        queue_remove(queue, &jobs[2].ticket);
+        queue_leave(queue, owners[0]);
+        queue_leave(queue, owners[3]);
+        queue_leave(queue, owners[1]);
+        assert_true(queue_is_idle(queue));
+        queue_free(queue);
+        loop_ends_empty(&loop);
+        for (size_t i = 0; i < ELEMENTSOF(uids); i++)
+                users_put(&users, owners[i]);
+        users_done(&users);
+}
+
+static void a_user_may_ask_so_often_and_save_up_for_a_second(void **state) {
+        const uint64_t second = 1000000000;
+        uint64_t now = 100 * second;
+        Users users;
+        User *user;
+
+        (void)state;
+        users_init(&users);
+        assert_int_equal(users_get(&users, 1001, &user), 0);
+        for (unsigned i = 0; i < 10; i++) {
+                assert_true(user_may(user, now, 10));
+                user_spend(user);
+        }
+        assert_false(user_may(user, now, 10));
+        now += second / 10;
+        assert_true(user_may(user, now, 10));
+        user_spend(user);
+        assert_false(user_may(user, now, 10));
+        users_put(&users, user);
+        assert_int_equal(users_get(&users, 1001, &user), 0); /* to hang up brings nothing */
+        assert_false(user_may(user, now, 10));
+        users_put(&users, user);
+        users_done(&users);
+}
+
 static void the_queue_is_bounded(void **state) {
         static Job jobs[QUEUE_WAITING_MAX + 1];
         uv_loop_t loop;
@@ -264,6 +334,8 @@ int main(void) {
                 cmocka_unit_test(paths_are_told_from_other_bytes),
                 cmocka_unit_test(the_queue_starts_so_many_in_order_and_not_at_once),
                 cmocka_unit_test(the_queue_is_bounded),
+                cmocka_unit_test(users_take_turns_and_no_user_takes_all_places),
+                cmocka_unit_test(a_user_may_ask_so_often_and_save_up_for_a_second),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
