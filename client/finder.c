@@ -366,6 +366,8 @@ static PyObject *finder_make(PyTypeObject *type, PyObject *args, PyObject *kwarg
                 Py_XDECREF(prefix);
                 if (!place && !memory_was_short())
                         return NULL;
+                if (!place && type == state->finder_type)
+                        return PyObject_Call((PyObject *)state->stock_finder, args, kwargs);
         }
         self = instance_new(type);
         if (self)
