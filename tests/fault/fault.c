@@ -250,6 +250,9 @@ typedef struct Range {
         uintptr_t begin, end;
 } Range;
 
+/* Of ld.so. */
+extern void *__libc_stack_end;
+
 static Range evaluators[2], ours;
 
 static int note_ours(struct dl_phdr_info *info, size_t size, void *userdata) {
@@ -278,8 +281,9 @@ void *dlopen(const char *path, int flags) {
  * sure who calls is slow. */
 __attribute__((no_sanitize("address"))) static bool python_call_may_be_ours(void) {
         const volatile uintptr_t *stack = __builtin_frame_address(0);
+        const uintptr_t *end = __libc_stack_end; /* of the first thread's, the one that imports here */
 
-        for (size_t i = 0; i < NEAR_WORDS; i++)
+        for (size_t i = 0; i < NEAR_WORDS && stack + i < end; i++)
                 if (stack[i] - ours.begin < ours.end - ours.begin)
                         return true;
         return false;
