@@ -46,7 +46,7 @@ PyDoc_STRVAR(
         "validate, processes compare it.");
 
 static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
-        unsigned long long mtime, ino, dev;
+        unsigned long long mtime = 0, ino = 0, dev = 0;
         PyObject *stat = Py_None;
         const char *path;
         int complete, validate = 1, r;
