@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "image.h"
 
@@ -37,7 +38,10 @@ int image_open(const void *base, size_t size, Image *ret_image) {
             !table_fits(&image, &h->entries, h->entry_count, sizeof(ImageEntry)) ||
             !table_fits(&image, &h->buckets, h->bucket_count, sizeof(uint32_t)) ||
             !table_fits(&image, &h->strings, 0, 0) || !table_fits(&image, &h->texts, 0, 0) ||
-            !table_fits(&image, &h->code, 0, 0) || !table_fits(&image, &h->frozen, 0, 0))
+            !table_fits(&image, &h->code, 0, 0) || !table_fits(&image, &h->frozen, 0, 0) ||
+            !table_fits(&image, &h->distributions, h->distribution_count, sizeof(ImageDistribution)) ||
+            !table_fits(&image, &h->points, h->point_count, sizeof(ImagePoint)) ||
+            !table_fits(&image, &h->files, 0, 0))
                 return IMAGE_E_TABLE;
         if (h->pattern_bucket_count == 0 || (h->pattern_bucket_count & (h->pattern_bucket_count - 1)) ||
             h->pattern_bucket_count <= h->pattern_count ||
@@ -245,4 +249,38 @@ const ImagePattern *image_pattern_find(const Image *image, const ImagePatternKey
                         return pattern;
         }
         return NULL;
+}
+
+const char *image_text(const Image *image, const ImageEntry *entry, size_t *ret_size) {
+        const char *bytes;
+
+        if (entry->kind != IMAGE_KIND_FILE || !(entry->flags & IMAGE_ENTRY_TEXT))
+                return NULL;
+        bytes = table_at(image, &image->header->files, entry->code_offset, entry->code_size);
+        if (bytes)
+                *ret_size = entry->code_size;
+        return bytes;
+}
+
+const ImageDistribution *image_distribution(const Image *image, uint32_t number) {
+        return table_at(image, &image->header->distributions, (uint64_t)number * sizeof(ImageDistribution),
+                        sizeof(ImageDistribution));
+}
+
+const ImagePoint *image_point(const Image *image, uint32_t number) {
+        return table_at(image, &image->header->points, (uint64_t)number * sizeof(ImagePoint),
+                        sizeof(ImagePoint));
+}
+
+/* As importlib.metadata compares them: whatever else lower() makes of other letters, it is none of these. */
+bool image_name_is_metadata(const char *name, size_t length) {
+        static const char *const suffixes[] = { ".dist-info", ".egg-info" };
+
+        for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+                size_t suffix = strlen(suffixes[i]);
+
+                if (length >= suffix && strncasecmp(name + length - suffix, suffixes[i], suffix) == 0)
+                        return true;
+        }
+        return false;
 }

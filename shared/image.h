@@ -25,7 +25,7 @@
 #endif
 
 #define IMAGE_MAGIC "SHIMPORT"
-#define IMAGE_VERSION 4u
+#define IMAGE_VERSION 5u
 #define IMAGE_NONE UINT32_MAX /* no directory, no entry */
 
 /* Bytes of the image's string area. */
@@ -66,15 +66,22 @@ typedef struct ImageHeader {
         ImageTable patterns;        /* ImagePattern[pattern_count] */
         ImageTable pattern_buckets; /* uint32_t[pattern_bucket_count]: pattern number + 1, as `buckets` */
         ImageTable pattern_data;    /* texts, programs and names of the patterns */
+        ImageTable distributions;   /* ImageDistribution[distribution_count], in stock's order */
+        ImageTable points;          /* ImagePoint[point_count] */
+        ImageTable files;           /* the texts of metadata files */
         uint64_t pattern_compiler;  /* which sources of `re` made the programs; 0: there are none */
         uint32_t pattern_count;
         uint32_t pattern_bucket_count; /* a power of two above pattern_count */
-        uint32_t flags;                /* IMAGE_* */
+        uint32_t distribution_count;
+        uint32_t point_count;
+        uint32_t flags; /* IMAGE_* */
         uint32_t reserved;
 } ImageHeader;
 
 /* The `re` below this root is the one that `pattern_compiler` stands for. */
 #define IMAGE_HAS_COMPILER 1u
+/* The distributions are all that importlib.metadata finds in the root; otherwise stock must look. */
+#define IMAGE_HAS_DISTRIBUTIONS 2u
 
 typedef struct ImageDirectory {
         ImageString path;     /* relative to the root, "" for the root itself */
@@ -90,6 +97,8 @@ typedef struct ImageDirectory {
 #define IMAGE_DIRECTORY_COMPLETE 1u
 /* Names come and go unseen by the watch: a finder compares mtime and inode first. */
 #define IMAGE_DIRECTORY_VALIDATE 2u
+/* What a distribution says of itself, "json-1.0.dist-info": its entries are files by their whole names, no modules. */
+#define IMAGE_DIRECTORY_METADATA 4u
 
 typedef enum ImageKind {
         IMAGE_KIND_STOCK = 0, /* the stock finder must answer for this name; `reason` says why */
@@ -97,6 +106,8 @@ typedef enum ImageKind {
         IMAGE_KIND_SOURCELESS = 2,
         IMAGE_KIND_EXTENSION = 3,
         IMAGE_KIND_NAMESPACE = 4, /* a directory without __init__ */
+        IMAGE_KIND_METADATA = 5,  /* a metadata directory, which `child` is */
+        IMAGE_KIND_FILE = 6,      /* something in one; or an "egg-info" that is a file, in the root */
         _IMAGE_KIND_N
 } ImageKind;
 
@@ -105,9 +116,11 @@ typedef enum ImageKind {
 #define IMAGE_ENTRY_VALIDATE 2u
 /* A source that had no valid pyc: stock would write one. */
 #define IMAGE_ENTRY_UNCACHED 4u
+/* A file whose text is in `files`. */
+#define IMAGE_ENTRY_TEXT 8u
 
 typedef struct ImageEntry {
-        ImageString name;   /* what is imported: the last part of the module's name */
+        ImageString name;   /* what is imported: the last part of the module's name; or a file's whole name */
         ImageString file;   /* relative to the directory: "abc.py", "json/__init__.py" */
         ImageString cached; /* likewise, what spec.cached says: "__pycache__/abc.cpython-311.pyc", or "" */
         ImageString reason; /* why there is no code, for a person, or "" */
@@ -117,7 +130,7 @@ typedef struct ImageEntry {
         uint8_t flags;      /* IMAGE_ENTRY_* */
         uint8_t reserved[2];
         uint32_t file_dev;      /* see image_dev() */
-        uint64_t code_offset;   /* from the start of `code` */
+        uint64_t code_offset;   /* from the start of `code`, or of `files` */
         uint64_t code_size;     /* 0: none */
         uint64_t frozen_offset; /* from the start of `frozen` */
         uint64_t frozen_size;   /* 0: none */
@@ -154,12 +167,37 @@ typedef struct ImagePatternName {
         uint32_t length;
 } ImagePatternName;
 
+/* A distribution that importlib.metadata finds in the root, in the order in which it does. */
+typedef struct ImageDistribution {
+        ImageString name;       /* "Django-3.2.dist-info" */
+        ImageString key;        /* what it is looked up by, "django" */
+        ImageString normalized; /* what PathDistribution._normalized_name is, or "": stock must say */
+        uint32_t entry;         /* the name's in the root */
+        uint32_t points_entry;  /* that of its entry_points.txt, or IMAGE_NONE */
+        uint32_t first_point;
+        uint32_t point_count;
+        uint32_t flags; /* IMAGE_DISTRIBUTION_* */
+        uint32_t reserved;
+} ImageDistribution;
+
+/* Its points are all that entry_points.txt holds; otherwise stock must parse it, if there is one. */
+#define IMAGE_DISTRIBUTION_POINTS 1u
+
+/* An entry point as importlib.metadata reads it, with the parts of its value where this version splits that at once:
+ * "" is None. */
+typedef struct ImagePoint {
+        ImageString name, value, group;
+        ImageString module, attr, extras;
+} ImagePoint;
+
 _Static_assert(sizeof(ImageString) == 8, "format");
 _Static_assert(sizeof(ImageTable) == 16, "format");
 _Static_assert(sizeof(ImagePattern) == 64, "format");
-_Static_assert(sizeof(ImageHeader) == 280, "format");
+_Static_assert(sizeof(ImageHeader) == 336, "format");
 _Static_assert(sizeof(ImageDirectory) == 40, "format");
 _Static_assert(sizeof(ImageEntry) == 104, "format");
+_Static_assert(sizeof(ImageDistribution) == 48, "format");
+_Static_assert(sizeof(ImagePoint) == 48, "format");
 
 /* An image that lies open: borrowed bytes and nothing else, so it may be copied. */
 typedef struct Image {
@@ -214,7 +252,7 @@ uint32_t image_find(const Image *image, uint32_t directory, const char *name, si
  * image_walk() - find the directory at a relative path
  * @path:   "json", "a/b"; "" is the root; no leading, trailing or double slash
  *
- * Goes through packages only, as an import does.
+ * Goes through packages and to metadata directories only.
  *
  * Return: the directory's number, or IMAGE_NONE.
  */
@@ -263,6 +301,16 @@ uint64_t image_pattern_hash(const ImagePatternKey *key);
 static inline uint32_t image_dev(uint64_t dev) {
         return (uint32_t)dev;
 }
+
+/* The text of a file, UTF-8; NULL: the image has none, or it lies outside. An empty text is no NULL. */
+const char *image_text(const Image *image, const ImageEntry *entry, size_t *ret_size);
+
+/* The distribution or entry point of a number, or NULL if there is none. */
+const ImageDistribution *image_distribution(const Image *image, uint32_t number);
+const ImagePoint *image_point(const Image *image, uint32_t number);
+
+/* Does a file or directory of this name hold what a distribution says of itself? "X.dist-info" and "X.egg-info". */
+bool image_name_is_metadata(const char *name, size_t length);
 
 /* The hash of the bucket table: shared with the writer. */
 uint64_t image_hash(uint64_t seed, uint32_t directory, const char *name, size_t length);

@@ -27,12 +27,14 @@ typedef struct Area {
 } Area;
 
 struct ImageWriter {
-        Buffer directories, entries, strings, texts, patterns, pattern_data;
-        Area code, frozen;
+        Buffer directories, entries, strings, texts, patterns, pattern_data, distributions, points;
+        Area code, frozen, files;
         uint32_t directory_count, entry_count, module_count, left_out_count, text_count, pattern_count;
         uint64_t pattern_compiler;
         bool has_compiler;
         ImageString reason; /* the last */
+        uint32_t distribution_count, point_count;
+        bool has_distributions;
 };
 
 static int buffer_reserve(Buffer *buffer, size_t more) {
@@ -179,6 +181,9 @@ ImageWriter *image_writer_free(ImageWriter *writer) {
         area_done(&writer->frozen);
         free(writer->patterns.data);
         free(writer->pattern_data.data);
+        area_done(&writer->files);
+        free(writer->distributions.data);
+        free(writer->points.data);
         free(writer);
         return NULL;
 }
@@ -237,17 +242,19 @@ static int writer_reason(ImageWriter *writer, const char *reason, ImageString *r
         return 0;
 }
 
-/* Its code and its frozen block. */
+/* Its code and its frozen block, or a file's text. */
 static int writer_code(ImageWriter *writer, const ImageWriterEntry *entry, ImageEntry *record) {
+        bool is_file = record->kind == IMAGE_KIND_FILE;
         int r;
 
         record->code_size = entry->code_size;
         record->frozen_size = entry->frozen_size;
-        r = area_add(&writer->code, entry->code, entry->code_size, &record->code_offset);
+        r = area_add(is_file ? &writer->files : &writer->code, entry->code, entry->code_size,
+                     &record->code_offset);
         if (r >= 0)
                 r = area_add(&writer->frozen, entry->frozen, entry->frozen_size, &record->frozen_offset);
         if (r >= 0)
-                writer->module_count += entry->code_size || entry->frozen_size;
+                writer->module_count += !is_file && (entry->code_size || entry->frozen_size);
         return r;
 }
 
@@ -305,22 +312,35 @@ int image_writer_take_index(ImageWriter *writer, const Image *image) {
         for (uint32_t i = 0; i < header->entry_count; i++)
                 if (!entry_is_sound(image, image_entry(image, i)))
                         return -EBADMSG;
+        for (uint32_t i = 0; i < header->distribution_count; i++)
+                if (!image_string(image, image_distribution(image, i)->name, NULL))
+                        return -EBADMSG;
         r = take_table(image, &header->directories, &writer->directories);
         if (r >= 0)
                 r = take_table(image, &header->entries, &writer->entries);
         if (r >= 0)
                 r = take_table(image, &header->strings, &writer->strings);
+        if (r >= 0)
+                r = take_table(image, &header->distributions, &writer->distributions);
+        if (r >= 0)
+                r = take_table(image, &header->points, &writer->points);
+        if (r >= 0)
+                r = take_table(image, &header->files, &writer->files.bytes);
         if (r < 0)
                 return r;
         writer->directory_count = header->directory_count;
         writer->entry_count = header->entry_count;
         writer->left_out_count = header->left_out_count;
+        writer->distribution_count = header->distribution_count;
+        writer->point_count = header->point_count;
+        writer->has_distributions = header->flags & IMAGE_HAS_DISTRIBUTIONS;
         for (uint32_t i = 0; i < header->directory_count; i++) /* counted again when they are arranged */
                 ((ImageDirectory *)writer->directories.data)[i].entry_count = 0;
         for (uint32_t i = 0; i < header->entry_count; i++) {
                 ImageEntry *entry = &writer_entries(writer)[i];
 
-                entry->code_offset = entry->code_size = entry->frozen_offset = entry->frozen_size = 0;
+                if (entry->kind != IMAGE_KIND_FILE)
+                        entry->code_offset = entry->code_size = entry->frozen_offset = entry->frozen_size = 0;
         }
         return 0;
 }
@@ -340,6 +360,61 @@ int image_writer_set_code(ImageWriter *writer, uint32_t number, const ImageWrite
         if (r >= 0)
                 writer_entries(writer)[number] = record;
         return r;
+}
+
+int image_writer_add_distribution(ImageWriter *writer, const ImageWriterDistribution *distribution) {
+        ImageDistribution record = {
+                .points_entry = IMAGE_NONE,
+                .first_point = writer->point_count,
+                .flags = distribution->has_points ? IMAGE_DISTRIBUTION_POINTS : 0,
+        };
+        int r;
+
+        if (!distribution->name || !*distribution->name)
+                return -EINVAL;
+        if (writer->distribution_count >= UINT32_MAX / 4)
+                return -EFBIG;
+        r = writer_string(writer, distribution->name, &record.name);
+        if (r >= 0)
+                r = writer_string(writer, distribution->key, &record.key);
+        if (r >= 0)
+                r = writer_string(writer, distribution->normalized, &record.normalized);
+        if (r >= 0)
+                r = buffer_append(&writer->distributions, &record, sizeof(record));
+        if (r < 0)
+                return r;
+        writer->distribution_count++;
+        return 0;
+}
+
+static ImageDistribution *writer_distributions(ImageWriter *writer) {
+        return (ImageDistribution *)writer->distributions.data;
+}
+
+int image_writer_add_point(ImageWriter *writer, const ImageWriterPoint *point) {
+        const char *const strings[] = { point->name,   point->value, point->group,
+                                        point->module, point->attr,  point->extras };
+        ImageString record[ELEMENTSOF(strings)];
+        int r = 0;
+
+        _Static_assert(sizeof(record) == sizeof(ImagePoint), "its strings are all that a point is");
+        if (writer->distribution_count == 0)
+                return -EINVAL;
+        if (writer->point_count >= UINT32_MAX / 4)
+                return -EFBIG;
+        for (size_t i = 0; i < ELEMENTSOF(strings) && r >= 0; i++)
+                r = writer_string(writer, strings[i], &record[i]);
+        if (r >= 0)
+                r = buffer_append(&writer->points, record, sizeof(record));
+        if (r < 0)
+                return r;
+        writer->point_count++;
+        writer_distributions(writer)[writer->distribution_count - 1].point_count++;
+        return 0;
+}
+
+void image_writer_has_distributions(ImageWriter *writer) {
+        writer->has_distributions = true;
 }
 
 int image_writer_set_texts(ImageWriter *writer, const void *texts, size_t size, uint32_t count) {
@@ -436,6 +511,41 @@ static int writer_arrange(ImageWriter *writer) {
         return 0;
 }
 
+/* The number of a name in a directory, of entries that are arranged. */
+static uint32_t writer_find(ImageWriter *writer, uint32_t directory, const char *name) {
+        const ImageDirectory *record = &((ImageDirectory *)writer->directories.data)[directory];
+        uint32_t low = record->first_entry, high = low + record->entry_count;
+
+        while (low < high) {
+                uint32_t middle = low + (high - low) / 2;
+                int r = strcmp(writer_text(writer, writer_entries(writer)[middle].name), name);
+
+                if (r == 0)
+                        return middle;
+                if (r < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return IMAGE_NONE;
+}
+
+/* Tells each distribution which entries are its own. */
+static int writer_distribute(ImageWriter *writer) {
+        for (uint32_t i = 0; i < writer->distribution_count; i++) {
+                ImageDistribution *distribution = &writer_distributions(writer)[i];
+                uint32_t child;
+
+                distribution->entry = writer_find(writer, 0, writer_text(writer, distribution->name));
+                if (distribution->entry == IMAGE_NONE)
+                        return -EINVAL;
+                child = writer_entries(writer)[distribution->entry].child;
+                if (child != IMAGE_NONE)
+                        distribution->points_entry = writer_find(writer, child, "entry_points.txt");
+        }
+        return 0;
+}
+
 static int writer_buckets(ImageWriter *writer, uint64_t seed, Buffer *buckets, uint32_t *ret_count) {
         const ImageEntry *entries = writer_entries(writer);
         uint32_t count = 16, *table;
@@ -511,7 +621,10 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 .text_count = writer->text_count,
                 .pattern_count = writer->pattern_count,
                 .pattern_compiler = writer->pattern_compiler,
-                .flags = writer->has_compiler ? IMAGE_HAS_COMPILER : 0,
+                .distribution_count = writer->distribution_count,
+                .point_count = writer->point_count,
+                .flags = (writer->has_compiler ? IMAGE_HAS_COMPILER : 0) |
+                         (writer->has_distributions ? IMAGE_HAS_DISTRIBUTIONS : 0),
         };
         struct {
                 ImageTable *table;
@@ -520,6 +633,8 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 { &header.directories, &writer->directories },
                 { &header.entries, &writer->entries },
                 { &header.buckets, &buckets },
+                { &header.distributions, &writer->distributions },
+                { &header.points, &writer->points },
                 { &header.strings, &writer->strings },
                 { &header.texts, &writer->texts },
                 { &header.code, &writer->code.bytes },
@@ -527,6 +642,7 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 { &header.pattern_buckets, &pattern_buckets },
                 { &header.pattern_data, &writer->pattern_data },
                 { &header.frozen, &writer->frozen.bytes },
+                { &header.files, &writer->files.bytes },
         };
         uint64_t offset = sizeof(header);
         int r;
@@ -540,6 +656,8 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
         if (r >= 0)
                 r = writer_arrange(writer);
         if (r >= 0)
+                r = writer_distribute(writer);
+        if (r >= 0)
                 r = writer_buckets(writer, identity->hash_seed, &buckets, &header.bucket_count);
         if (r >= 0)
                 r = writer_pattern_buckets(writer, &pattern_buckets, &header.pattern_bucket_count);
@@ -547,8 +665,9 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
                 return r;
 
         for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
-                /* The frozen blocks begin on a page: reading them ahead does not drag in the tables. */
-                uint64_t align = parts[i].table == &header.frozen ? 4096 : 16;
+                /* Frozen blocks and files begin on a page: whoever reads the one does not drag in the other. */
+                bool apart = parts[i].table == &header.frozen || parts[i].table == &header.files;
+                uint64_t align = apart ? 4096 : 16;
 
                 offset = (offset + align - 1) / align * align;
                 *parts[i].table = (ImageTable){ .offset = offset, .size = parts[i].buffer->size };

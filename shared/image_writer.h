@@ -21,7 +21,7 @@ typedef struct ImageWriterEntry {
         ImageKind kind;
         unsigned flags;
         const char *name, *file, *cached, *reason;
-        const void *code;
+        const void *code; /* marshalled; or a file's text */
         size_t code_size;
         const void *frozen;
         size_t frozen_size;
@@ -53,7 +53,7 @@ void image_writer_stat_directory(ImageWriter *writer, uint32_t number, uint64_t 
 int image_writer_add_entry(ImageWriter *writer, const ImageWriterEntry *entry);
 
 /**
- * image_writer_take_index() - begin with the directories and entries of another image, without their code
+ * image_writer_take_index() - begin with the directories, entries and distributions of another image, without any code
  *
  * The writer must be empty; numbers stay as they are.
  *
@@ -64,6 +64,32 @@ int image_writer_take_index(ImageWriter *writer, const Image *image);
 /* Give an entry of a taken index what it has no code for, or its code: the reason, code, frozen block and whether it has
  * no pyc (IMAGE_ENTRY_UNCACHED among the flags) of `entry`. Return: as image_writer_add_entry(). */
 int image_writer_set_code(ImageWriter *writer, uint32_t number, const ImageWriterEntry *entry);
+
+/* A distribution as the writer takes it; NULL strings are empty strings. */
+typedef struct ImageWriterDistribution {
+        const char *name, *key, *normalized;
+        bool has_points;
+} ImageWriterDistribution;
+
+typedef struct ImageWriterPoint {
+        const char *name, *value, *group;
+        const char *module, *attr, *extras;
+} ImageWriterPoint;
+
+/**
+ * image_writer_add_distribution() - add a distribution, in the order in which they are found
+ *
+ * Its name is that of an entry of the root, which may be added later.
+ *
+ * Return: 0, -EINVAL, -EFBIG or -ENOMEM.
+ */
+int image_writer_add_distribution(ImageWriter *writer, const ImageWriterDistribution *distribution);
+
+/* Add an entry point of the distribution that was added last. Return: likewise. */
+int image_writer_add_point(ImageWriter *writer, const ImageWriterPoint *point);
+
+/* The distributions added are all of the root's. */
+void image_writer_has_distributions(ImageWriter *writer);
 
 /* Set the table of strings that the frozen blocks share. Return: 0 or -ENOMEM. */
 int image_writer_set_texts(ImageWriter *writer, const void *texts, size_t size, uint32_t count);

@@ -33,9 +33,11 @@ static void look_at_string(const Image *image, ImageString string) {
 static void look_at_entry(const Image *image, const ImageEntry *entry) {
         const uint8_t *bytes;
         size_t size = 0, length;
-        const char *name;
+        const char *name, *text;
         uint32_t found;
 
+        text = image_text(image, entry, &size);
+        touch(text, text ? size : 0);
         look_at_string(image, entry->file);
         look_at_string(image, entry->cached);
         look_at_string(image, entry->reason);
@@ -85,12 +87,33 @@ static void look_at_pattern(const Image *image, const ImagePattern *pattern) {
         }
 }
 
+static void look_at_distribution(const Image *image, const ImageDistribution *distribution) {
+        const ImageEntry *entry = image_entry(image, distribution->entry);
+
+        look_at_string(image, distribution->name);
+        look_at_string(image, distribution->key);
+        look_at_string(image, distribution->normalized);
+        if (entry)
+                look_at_entry(image, entry);
+}
+
+static void look_at_point(const Image *image, const ImagePoint *point) {
+        look_at_string(image, point->name);
+        look_at_string(image, point->value);
+        look_at_string(image, point->group);
+        look_at_string(image, point->module);
+        look_at_string(image, point->attr);
+        look_at_string(image, point->extras);
+}
+
 static void mark_changes(const Image *image) {
         static const WatchEvent events[] = {
                 { .directory = "", .name = "abc.py", .mask = IN_MODIFY },
                 { .directory = "package", .name = "inner.py", .mask = IN_CREATE },
                 { .directory = "", .name = "package", .mask = IN_MOVED_FROM | IN_ISDIR },
                 { .directory = "package/below", .name = "", .mask = IN_DELETE_SELF },
+                { .directory = "thing-1.dist-info", .name = "entry_points.txt", .mask = IN_MODIFY },
+                { .directory = "", .name = "thing-1.dist-info", .mask = IN_MOVED_FROM | IN_ISDIR },
                 { .directory = NULL, .name = "", .mask = IN_Q_OVERFLOW },
         };
         const ImageHeader *header = image->header;
@@ -122,6 +145,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 for (uint32_t i = 0; i < image.header->pattern_count; i++)
                         look_at_pattern(&image, image_pattern(&image, i));
                 FUZZ_CHECK(!image_pattern(&image, image.header->pattern_count));
+                for (uint32_t i = 0; i < image.header->distribution_count; i++)
+                        look_at_distribution(&image, image_distribution(&image, i));
+                for (uint32_t i = 0; i < image.header->point_count; i++)
+                        look_at_point(&image, image_point(&image, i));
+                FUZZ_CHECK(!image_distribution(&image, image.header->distribution_count));
+                FUZZ_CHECK(!image_point(&image, image.header->point_count));
                 FUZZ_CHECK(!image_directory(&image, image.header->directory_count));
                 FUZZ_CHECK(!image_entry(&image, image.header->entry_count));
                 FUZZ_CHECK(!image_entry(&image, IMAGE_NONE));

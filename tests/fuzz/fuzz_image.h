@@ -10,9 +10,11 @@
 
 static inline void fuzz_image_change(uint8_t *data, size_t size, unsigned *seed) {
         ImageHeader header;
-        const ImageTable *const tables[] = { &header.directories, &header.entries,        &header.buckets,
-                                             &header.strings,     &header.texts,          &header.frozen,
-                                             &header.patterns,    &header.pattern_buckets };
+        const ImageTable *const tables[] = { &header.directories,   &header.entries,
+                                             &header.buckets,       &header.strings,
+                                             &header.texts,         &header.frozen,
+                                             &header.patterns,      &header.pattern_buckets,
+                                             &header.distributions, &header.points };
         const ImageTable *table;
 
         if (size < sizeof(header) || fuzz_random(seed) % 4 == 0) {
@@ -55,6 +57,10 @@ static inline size_t fuzz_image_repair(uint8_t *data, size_t size, size_t most, 
                 header.pattern_count = (uint32_t)(header.patterns.size / sizeof(ImagePattern));
                 header.patterns.size = header.pattern_count * sizeof(ImagePattern);
                 header.pattern_bucket_count = (uint32_t)(header.pattern_buckets.size / sizeof(uint32_t));
+                header.distribution_count = (uint32_t)(header.distributions.size / sizeof(ImageDistribution));
+                header.distributions.size = header.distribution_count * sizeof(ImageDistribution);
+                header.point_count = (uint32_t)(header.points.size / sizeof(ImagePoint));
+                header.points.size = header.point_count * sizeof(ImagePoint);
         }
         memcpy(data, &header, sizeof(header));
         return size;

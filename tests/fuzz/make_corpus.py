@@ -30,6 +30,8 @@ HEADER = Struct("shared/image.h", "ImageHeader")
 DIRECTORY = Struct("shared/image.h", "ImageDirectory")
 ENTRY = Struct("shared/image.h", "ImageEntry")
 PATTERN = Struct("shared/image.h", "ImagePattern")
+DISTRIBUTION = Struct("shared/image.h", "ImageDistribution")
+POINT = Struct("shared/image.h", "ImagePoint")
 STATE = Struct("shared/staleness.h", "StalenessHeader")
 NOTE = Struct("daemon/kept.h", "KeptNote")
 STATE_VERSION = constant("shared/staleness.h", "STALENESS_VERSION")
@@ -86,6 +88,12 @@ class Packed:
     def set_entry(self, number, **changes):
         return self.set(ENTRY, self.header["entries_offset"] + number * ENTRY.size, **changes)
 
+    def set_distribution(self, number, **changes):
+        return self.set(DISTRIBUTION, self.header["distributions_offset"] + number * DISTRIBUTION.size, **changes)
+
+    def set_point(self, number, **changes):
+        return self.set(POINT, self.header["points_offset"] + number * POINT.size, **changes)
+
     def set_buckets(self, value):
         header = self.header
         for at in range(header["buckets_offset"], header["buckets_offset"] + header["buckets_size"], 4):
@@ -109,7 +117,7 @@ def freeze(*sources):
 
 
 def make_image(generation=7, dev=0, ino=0, modules=3):
-    """A root with modules, a package in it and a package in that."""
+    """A root with modules, a package in it and a package in that, and two distributions."""
     writer = build.ImageWriter()
     (block,), texts, count = freeze(SOURCE)
     root = writer.add_directory("", True, (1, 1, 5), False)
@@ -126,6 +134,16 @@ def make_image(generation=7, dev=0, ino=0, modules=3):
     writer.add_entry(root, "zlib", build.KIND_EXTENSION, file="zlib.so")
     writer.add_entry(root, "portion", build.KIND_NAMESPACE, file="portion")
     writer.add_entry(root, "odd", build.KIND_STOCK, file="odd.py", reason="it does not compile")
+    info = writer.add_directory("thing-1.dist-info", True, (1, 4, 1), False, True)
+    writer.add_entry(root, "thing-1.dist-info", build.KIND_METADATA, file="thing-1.dist-info", child=info)
+    writer.add_entry(root, "old.egg-info", build.KIND_FILE, file="old.egg-info", text="Name: old\n", **look)
+    writer.add_entry(info, "METADATA", build.KIND_FILE, file="METADATA", text="Name: thing\n", **look)
+    writer.add_entry(info, "entry_points.txt", build.KIND_FILE, file="entry_points.txt", text="[x]\na = b\n", **look)
+    writer.add_entry(info, "LICENSE", build.KIND_FILE, file="LICENSE")
+    points = [("a", "b", "x", "", "", ""), ("c", "d:e [f]", "x", "d", "e", "[f]")]
+    writer.add_distribution("thing-1.dist-info", "thing", "thing", points)
+    writer.add_distribution("old.egg-info", "old", "", None)
+    writer.has_distributions()
     for number in range(modules):
         writer.add_entry(root, f"module{number}", build.KIND_SOURCE, file=f"module{number}.py", code=b"x" * 40, **look)
     names = struct.pack("<II", 1, 4) + b"name" + struct.pack("<II", 2, 5) + b"other\0\0\0"
@@ -190,6 +208,10 @@ def images():
         for at in range(header["pattern_buckets_offset"], header["pattern_buckets_offset"] + header["pattern_buckets_size"], 4):
             struct.pack_into("<I", changed.data, at, value)
         yield f"pattern-buckets-{word}", changed.data
+    for name in ("name_offset", "key_length", "normalized_offset", "entry", "points_entry", "first_point", "point_count", "flags"):
+        yield f"distribution-{name}", Packed(golden).set_distribution(0, **{name: NONE}).data
+    for name in ("name_offset", "value_length", "group_offset", "module_length", "attr_offset", "extras_length"):
+        yield f"point-{name}", Packed(golden).set_point(1, **{name: NONE}).data
 
 
 def blocks():

@@ -30,7 +30,7 @@ static const ImageIdentity identity = {
 
 static void add(ImageWriter *writer, uint32_t directory, const char *name, ImageKind kind, uint32_t child,
                 const char *code) {
-        const ImageWriterEntry entry = {
+        ImageWriterEntry entry = {
                 .directory = directory,
                 .child = child,
                 .kind = kind,
@@ -42,10 +42,35 @@ static void add(ImageWriter *writer, uint32_t directory, const char *name, Image
                 .file_size = 42,
         };
 
+        if (kind == IMAGE_KIND_FILE)
+                entry.flags = code ? IMAGE_ENTRY_TEXT : 0;
         assert_int_equal(image_writer_add_entry(writer, &entry), 0);
 }
 
-/* A root with a module, a package with a module in it, and many others. */
+/* Two distributions, the second of which says nothing of itself, in an order of their own. */
+static void add_distributions(ImageWriter *writer, uint32_t root) {
+        const ImageWriterDistribution full = { "z-1.dist-info", "z", "z", true },
+                                      bare = { "a.egg-info", "a", "", false };
+        const ImageWriterPoint points[] = { { "one", "json:one", "group", "", "", "" },
+                                            { "two", "json:two", "group", "json", "two", NULL } };
+        uint32_t directory;
+
+        assert_int_equal(image_writer_add_point(writer, &points[0]), -EINVAL); /* nobody's */
+        assert_int_equal(
+                image_writer_add_directory(writer, "z-1.dist-info", IMAGE_DIRECTORY_METADATA, &directory), 0);
+        add(writer, root, "z-1.dist-info", IMAGE_KIND_METADATA, directory, NULL);
+        add(writer, root, "a.egg-info", IMAGE_KIND_FILE, IMAGE_NONE, "");
+        add(writer, directory, "METADATA", IMAGE_KIND_FILE, IMAGE_NONE, "Name: z");
+        add(writer, directory, "LICENSE", IMAGE_KIND_FILE, IMAGE_NONE, NULL);
+        add(writer, directory, "entry_points.txt", IMAGE_KIND_FILE, IMAGE_NONE, "[group]");
+        assert_int_equal(image_writer_add_distribution(writer, &full), 0);
+        assert_int_equal(image_writer_add_point(writer, &points[0]), 0);
+        assert_int_equal(image_writer_add_point(writer, &points[1]), 0);
+        assert_int_equal(image_writer_add_distribution(writer, &bare), 0);
+        image_writer_has_distributions(writer);
+}
+
+/* A root with a module, a package with a module in it, distributions, and many others. */
 static ImageWriter *writer_fill(void) {
         ImageWriter *writer;
         uint32_t root, package;
@@ -58,6 +83,7 @@ static ImageWriter *writer_fill(void) {
         add(writer, root, "json", IMAGE_KIND_SOURCE, package, "package");
         add(writer, package, "decoder", IMAGE_KIND_SOURCE, IMAGE_NONE, "decode");
         add(writer, root, "abc", IMAGE_KIND_SOURCE, IMAGE_NONE, "code of abc");
+        add_distributions(writer, root);
         for (int i = 0; i < MANY; i++) {
                 snprintf(name, sizeof(name), "module%d", i);
                 add(writer, root, name, IMAGE_KIND_STOCK, IMAGE_NONE, NULL);
@@ -135,6 +161,11 @@ static void an_index_is_taken_with_its_numbers_and_without_its_code(void **state
         assert_null(image_code(&image, image_entry(&image, number), &size));
         assert_int_equal(image_entry(&image, number)->file_size, 42);
         assert_int_equal(image_directory(&image, 0)->entry_count, image_directory(&old, 0)->entry_count);
+        assert_int_equal(image.header->flags, old.header->flags);
+        assert_int_equal(image.header->point_count, old.header->point_count);
+        number = image_distribution(&image, 0)->points_entry;
+        assert_int_equal(number, image_distribution(&old, 0)->points_entry);
+        assert_memory_equal(image_text(&image, image_entry(&image, number), &size), "[group]", 7);
         munmap((void *)base, info.size);
 }
 
@@ -180,10 +211,13 @@ static void an_index_that_lies_is_not_taken(void **state) {
         ImageEntry *entry = (ImageEntry *)image_entry(&image, 3);
 
         assert_int_equal(image_writer_new(&writer), 0);
-        entry->directory = 2;
+        entry->directory = image.header->directory_count;
         assert_int_equal(image_writer_take_index(writer, &image), -EBADMSG);
         entry->directory = 0;
         entry->name.offset = UINT32_MAX;
+        assert_int_equal(image_writer_take_index(writer, &image), -EBADMSG);
+        entry->name.offset = 0;
+        ((ImageDistribution *)image_distribution(&image, 1))->name.offset = UINT32_MAX;
         assert_int_equal(image_writer_take_index(writer, &image), -EBADMSG);
 }
 
@@ -262,7 +296,7 @@ static void a_pattern_is_found_by_its_text_type_and_flags(void **state) {
         (void)state;
         seal_patterns(patterns, ELEMENTSOF(patterns), &image);
         assert_int_equal(image.header->pattern_compiler, 0x1234);
-        assert_int_equal(image.header->flags, IMAGE_HAS_COMPILER);
+        assert_int_equal(image.header->flags, IMAGE_HAS_COMPILER | IMAGE_HAS_DISTRIBUTIONS);
         pattern = image_pattern_find(&image, &key, image_pattern_hash(&key));
         assert_ptr_equal(pattern, image_pattern(&image, 0));
         assert_int_equal(pattern->flags, 34);
@@ -310,7 +344,81 @@ static void what_was_not_added_is_not_found(void **state) {
         assert_int_equal(image_find(&image, 1, "abc", 3), IMAGE_NONE);
         assert_int_equal(image_find(&image, 99, "abc", 3), IMAGE_NONE);
         assert_null(image_entry(&image, IMAGE_NONE));
-        assert_null(image_directory(&image, 2));
+        assert_null(image_directory(&image, 3));
+        assert_null(image_distribution(&image, 2));
+        assert_null(image_point(&image, 2));
+}
+
+static void string_is(const Image *image, ImageString string, const char *expected) {
+        assert_string_equal(image_string(image, string, NULL), expected);
+}
+
+static void distributions_are_in_their_order_with_their_texts_and_points(void **state) {
+        Image image = fixture_open(*state);
+        const ImageDistribution *z = image_distribution(&image, 0), *a = image_distribution(&image, 1);
+        uint32_t directory = image_walk(&image, "z-1.dist-info", 13);
+        const ImageEntry *entry;
+        size_t size;
+
+        assert_int_equal(image.header->distribution_count, 2);
+        assert_true(image.header->flags & IMAGE_HAS_DISTRIBUTIONS);
+        string_is(&image, z->name, "z-1.dist-info");
+        string_is(&image, a->name, "a.egg-info");
+        string_is(&image, a->normalized, "");
+        string_is(&image, image_entry(&image, z->entry)->name, "z-1.dist-info");
+        assert_int_equal(image_entry(&image, z->entry)->child, directory);
+        assert_int_equal(z->points_entry, image_find(&image, directory, "entry_points.txt", 16));
+        assert_int_equal(z->point_count, 2);
+        string_is(&image, image_point(&image, z->first_point + 1)->name, "two");
+        string_is(&image, image_point(&image, z->first_point + 1)->module, "json");
+        string_is(&image, image_point(&image, z->first_point)->extras, "");
+        assert_int_equal(a->points_entry, IMAGE_NONE);
+        assert_false(a->flags & IMAGE_DISTRIBUTION_POINTS);
+
+        entry = image_entry(&image, image_find(&image, directory, "METADATA", 8));
+        assert_memory_equal(image_text(&image, entry, &size), "Name: z", 7);
+        assert_int_equal(size, 7);
+        assert_non_null(image_text(&image, image_entry(&image, a->entry), &size)); /* an empty one */
+        assert_int_equal(size, 0);
+        assert_null(
+                image_text(&image, image_entry(&image, image_find(&image, directory, "LICENSE", 7)), &size));
+        assert_null(image_text(&image, image_entry(&image, image_find(&image, 0, "abc", 3)), &size));
+}
+
+static void a_text_outside_the_image_gives_nothing(void **state) {
+        Image image = fixture_open(*state);
+        uint32_t directory = image_walk(&image, "z-1.dist-info", 13);
+        ImageEntry *entry = (ImageEntry *)image_entry(&image, image_find(&image, directory, "METADATA", 8));
+        size_t size;
+
+        entry->code_size = image.header->files.size + 1;
+        assert_null(image_text(&image, entry, &size));
+        entry->code_size = 0;
+        entry->code_offset = image.header->files.size + 1;
+        assert_null(image_text(&image, entry, &size));
+}
+
+static void a_distribution_of_nothing_is_refused_by_the_writer(void **state) {
+        const ImageWriterDistribution none = { .name = "none.dist-info" }, unnamed = { .name = NULL };
+        ImageWriter *writer = writer_fill();
+        int fd;
+
+        (void)state;
+        assert_int_equal(image_writer_add_distribution(writer, &unnamed), -EINVAL);
+        assert_int_equal(image_writer_add_distribution(writer, &none), 0);
+        assert_int_equal(image_writer_seal(writer, &identity, &fd), -EINVAL);
+        image_writer_free(writer);
+}
+
+static void names_of_metadata_are_known_by_their_end(void **state) {
+        static const char *const are[] = { "a-1.dist-info", "A.EGG-INFO", ".dist-info" };
+        static const char *const are_not[] = { "dist-info", "EGG-INFO", "a.dist-info.py", "", "a" };
+
+        (void)state;
+        for (size_t i = 0; i < ELEMENTSOF(are); i++)
+                assert_true(image_name_is_metadata(are[i], strlen(are[i])));
+        for (size_t i = 0; i < ELEMENTSOF(are_not); i++)
+                assert_false(image_name_is_metadata(are_not[i], strlen(are_not[i])));
 }
 
 static void packages_are_walked_and_modules_are_not(void **state) {
@@ -331,7 +439,7 @@ static void entries_of_a_directory_are_in_a_row_and_sorted(void **state) {
         const ImageDirectory *root = image_directory(&image, 0);
         const char *last = "";
 
-        assert_int_equal(root->entry_count, MANY + 3);
+        assert_int_equal(root->entry_count, MANY + 5);
         for (uint32_t i = 0; i < root->entry_count; i++) {
                 const ImageEntry *entry = image_entry(&image, root->first_entry + i);
                 const char *name = image_string(&image, entry->name, NULL);
@@ -369,8 +477,10 @@ static void a_header_that_lies_is_refused(void **state) {
 static void a_table_outside_the_image_is_refused(void **state) {
         Fixture *fixture = *state;
         ImageHeader *header = fixture_header(fixture), good = *header;
-        ImageTable *tables[] = { &header->directories, &header->entries, &header->buckets, &header->strings,
-                                 &header->texts,       &header->code,    &header->frozen };
+        ImageTable *tables[] = { &header->directories, &header->entries,       &header->buckets,
+                                 &header->strings,     &header->texts,         &header->code,
+                                 &header->frozen,      &header->distributions, &header->points,
+                                 &header->files };
         const uint64_t offsets[] = { UINT64_MAX, UINT64_MAX - 15, 1, (fixture->size + 31) / 16 * 16 };
         Image image;
 
@@ -441,6 +551,16 @@ static void any_damaged_byte_is_survived(void **state) {
                         size_t size;
 
                         image_walk(&image, "json/decoder", 12);
+                        for (uint32_t i = 0; i < 2; i++) {
+                                const ImageDistribution *distribution = image_distribution(&image, i);
+
+                                if (!distribution)
+                                        continue;
+                                image_string(&image, distribution->name, NULL);
+                                image_point(&image, distribution->first_point);
+                                if (image_entry(&image, distribution->entry))
+                                        image_text(&image, image_entry(&image, distribution->entry), &size);
+                        }
                         if (entry) {
                                 image_code(&image, entry, &size);
                                 image_string(&image, entry->file, NULL);
@@ -482,6 +602,11 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(an_index_that_lies_is_not_taken, setup, teardown),
                 cmocka_unit_test(equal_blocks_are_stored_once),
                 cmocka_unit_test(a_name_twice_is_refused_by_the_writer),
+                cmocka_unit_test_setup_teardown(distributions_are_in_their_order_with_their_texts_and_points,
+                                                setup, teardown),
+                cmocka_unit_test_setup_teardown(a_text_outside_the_image_gives_nothing, setup, teardown),
+                cmocka_unit_test(a_distribution_of_nothing_is_refused_by_the_writer),
+                cmocka_unit_test(names_of_metadata_are_known_by_their_end),
         };
 
         return cmocka_run_group_tests_name("image", tests, NULL, NULL);
