@@ -55,8 +55,17 @@ static void mark_package(const Image *image, Staleness *staleness, const char *p
                 staleness_mark_entry(staleness, entry);
 }
 
+/* How much of a file's name is that of its entry: no module's holds a dot, and some suffixes two. */
+static size_t stem_of(const char *directory, const char *name) {
+        size_t length = strlen(name);
+
+        if (image_name_is_metadata(directory, strlen(directory)) || image_name_is_metadata(name, length))
+                return length;
+        return strcspn(name, ".");
+}
+
 static void mark_name(const Image *image, Staleness *staleness, const WatchEvent *event) {
-        size_t stem = strcspn(event->name, "."); /* no module's name holds a dot, and some suffixes two */
+        size_t stem = stem_of(event->directory, event->name);
         const ImageEntry *entry = NULL;
         uint32_t directory, number;
 

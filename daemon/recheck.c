@@ -36,6 +36,12 @@ static bool entry_is_validated(const ImageEntry *entry) {
         return entry->kind == IMAGE_KIND_STOCK || (entry->flags & IMAGE_ENTRY_VALIDATE);
 }
 
+/* Is there more to know of it than its name, and what its directory says? */
+static bool entry_has_file(const ImageEntry *entry) {
+        return entry->kind == IMAGE_KIND_FILE ? entry->flags & IMAGE_ENTRY_TEXT
+                                              : entry->kind != IMAGE_KIND_METADATA;
+}
+
 /**
  * directories_new() - which directories something depends on
  *
@@ -109,7 +115,8 @@ static bool is_known_directory(const Image *image, uint32_t number, const char *
         const ImageEntry *entry = found == IMAGE_NONE ? NULL : image_entry(image, found);
         const ImageDirectory *child = entry ? image_directory(image, entry->child) : NULL;
 
-        return entry && (entry->kind == IMAGE_KIND_STOCK || (child && child->ino == st->st_ino));
+        return entry && (entry->kind == IMAGE_KIND_STOCK || entry->kind == IMAGE_KIND_FILE ||
+                         (child && child->ino == st->st_ino));
 }
 
 /**
@@ -134,7 +141,7 @@ static bool check_names(const Recheck *recheck, uint32_t number, const char *pat
                         continue;
                 if (fstatat(fd, found->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_older(&st, made))
                         continue;
-                if (!watch_name_matters(found->d_name)) {
+                if (!watch_name_matters(path, found->d_name)) {
                         explained = true;
                         continue;
                 }
@@ -196,7 +203,7 @@ static int check_entry(const Recheck *recheck, uint32_t number, uint64_t made) {
         char path[PATH_MAX];
         struct stat st;
 
-        if (entry_is_validated(entry))
+        if (entry_is_validated(entry) || !entry_has_file(entry))
                 return 0;
         file = image_string(recheck->image, entry->file, NULL);
         where = image_string(recheck->image, directory->path, NULL);
@@ -205,7 +212,7 @@ static int check_entry(const Recheck *recheck, uint32_t number, uint64_t made) {
         if ((size_t)snprintf(path, sizeof(path), "%s%s%s", where, *where ? "/" : "", file) >= sizeof(path) ||
             fstatat(recheck->root_fd, path, &st, 0) < 0 || !S_ISREG(st.st_mode))
                 staleness_mark_entry(recheck->staleness, number);
-        else if (entry->kind != IMAGE_KIND_SOURCE)
+        else if (entry->kind != IMAGE_KIND_SOURCE && entry->kind != IMAGE_KIND_FILE)
                 return 0; /* of the others only the name is known */
         else if ((uint64_t)st.st_size != entry->file_size || nanoseconds(&st.st_mtim) != entry->file_mtime ||
                  st.st_ino != entry->file_ino || !is_older(&st, made))

@@ -286,9 +286,13 @@ static void request_status(Request *request) {
 static void explain_entry(Shimport__ExplainAnswer *answer, const ImageFile *file,
                           const Shimport__Explain *explain) {
         static const char *const kinds[_IMAGE_KIND_N] = {
-                [IMAGE_KIND_STOCK] = "stock",           [IMAGE_KIND_SOURCE] = "source",
-                [IMAGE_KIND_SOURCELESS] = "sourceless", [IMAGE_KIND_EXTENSION] = "extension",
+                [IMAGE_KIND_STOCK] = "stock",
+                [IMAGE_KIND_SOURCE] = "source",
+                [IMAGE_KIND_SOURCELESS] = "sourceless",
+                [IMAGE_KIND_EXTENSION] = "extension",
                 [IMAGE_KIND_NAMESPACE] = "namespace",
+                [IMAGE_KIND_METADATA] = "metadata",
+                [IMAGE_KIND_FILE] = "file",
         };
         const Image *image = &file->image;
         const ImageEntry *entry;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "image.h"
 #include "log.h"
 #include "mounts.h"
 #include "util.h"
@@ -179,20 +180,28 @@ static bool name_is_of_code(const char *name) {
         return false;
 }
 
-bool watch_name_matters(const char *name) {
+static bool name_is_metadata(const char *name) {
+        return image_name_is_metadata(name, strlen(name));
+}
+
+bool watch_name_matters(const char *directory, const char *name) {
+        if (name_is_metadata(directory) || name_is_metadata(name))
+                return true;
         if (strcmp(name, "__pycache__") == 0)
                 return false;
         /* without a dot: a package, a namespace portion, or a link to one */
         return !strchr(name, '.') || name_is_of_code(name);
 }
 
-/* Could it change what an import finds? What is written into a file that holds no code could not. */
-static bool event_matters(const struct inotify_event *event) {
+/* Could it change what an import or importlib.metadata finds? What is written into another file could not. */
+static bool event_matters(const WatchClaim *claim, const struct inotify_event *event) {
+        if (claim->above)
+                return event->mask & IN_MOVE_SELF;
         if (!event->len || !*event->name)
                 return true;
         if (event->mask & (NAME_EVENTS | IN_ISDIR))
-                return watch_name_matters(event->name);
-        return name_is_of_code(event->name);
+                return watch_name_matters(claim->name, event->name);
+        return name_is_of_code(event->name) || name_is_metadata(claim->name) || name_is_metadata(event->name);
 }
 
 static void tell_all(Watch *watch) {
@@ -217,15 +226,13 @@ static void tell(Watch *watch, const struct inotify_event *event) {
         directory = directory_find(watch, event->wd);
         if (!directory) /* given up since */
                 return;
-        if (event_matters(event)) {
-                list_for_each(link, &directory->claims) {
-                        WatchClaim *claim = list_entry(link, WatchClaim, in_directory);
+        list_for_each(link, &directory->claims) {
+                WatchClaim *claim = list_entry(link, WatchClaim, in_directory);
 
-                        if (claim->above && !(event->mask & IN_MOVE_SELF))
-                                continue;
-                        told.directory = claim->name;
-                        claim->set->handler(claim->set, &told);
-                }
+                if (!event_matters(claim, event))
+                        continue;
+                told.directory = claim->name;
+                claim->set->handler(claim->set, &told);
         }
         if (event->mask & IN_IGNORED) { /* deleted or unmounted */
                 list_for_each(link, &directory->claims) {

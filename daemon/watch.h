@@ -92,7 +92,8 @@ int watch_set_add(WatchSet *set, int fd, const void *name, size_t name_size);
  */
 void watch_set_add_above(WatchSet *set, int fd);
 
-/* Could a file or directory of this name change what an import finds? */
-bool watch_name_matters(const char *name);
+/* Could a file or directory of this name change what an import, or importlib.metadata, finds? The directory is relative to
+ * its root. */
+bool watch_name_matters(const char *directory, const char *name);
 
 #endif

@@ -11,11 +11,12 @@
 #include "scratch.h"
 #include "util.h"
 
-/* The root holds `module` and the package `pkg`; that holds `module` and `sub`; that holds `deep`. */
+/* The root holds `module`, the package `pkg` and a distribution; pkg holds `module` and `sub`; that holds `deep`. */
 enum {
         ROOT,
         PKG,
         SUB,
+        INFO,
         DIRECTORIES
 };
 
@@ -35,7 +36,7 @@ static void add(ImageWriter *writer, uint32_t directory, const char *name, uint3
 }
 
 static int setup(void **state) {
-        static const char *const paths[DIRECTORIES] = { "", "pkg", "pkg/sub" };
+        static const char *const paths[DIRECTORIES] = { "", "pkg", "pkg/sub", "d-1.dist-info" };
         Fixture *fixture = calloc(1, sizeof(*fixture));
         ImageIdentity identity = { .root_path = "/root", .tag = "tag", .hash_seed = 7 };
         const void *base;
@@ -54,12 +55,15 @@ static int setup(void **state) {
         add(writer, PKG, "module", IMAGE_NONE);
         add(writer, PKG, "sub", SUB);
         add(writer, SUB, "deep", IMAGE_NONE);
+        add(writer, ROOT, "d-1.dist-info", INFO);
+        add(writer, INFO, "top_level.txt", IMAGE_NONE);
+        add(writer, ROOT, "e.egg-info", IMAGE_NONE);
         assert_int_equal(image_writer_seal(writer, &identity, &fixture->image_fd), 0);
         image_writer_free(writer);
         assert_int_equal(memfd_check(fixture->image_fd, sizeof(ImageHeader), &info), 0);
         assert_int_equal(memfd_map(fixture->image_fd, info.size, &base), 0);
         assert_int_equal(image_open(base, info.size, &fixture->image), 0);
-        assert_int_equal(staleness_new(1, DIRECTORIES, 5, 0, &fixture->fd, &fixture->staleness), 0);
+        assert_int_equal(staleness_new(1, DIRECTORIES, 8, 0, &fixture->fd, &fixture->staleness), 0);
         *state = fixture;
         return 0;
 }
@@ -122,7 +126,9 @@ static void expect(void **state, uint32_t mask, const char *directory, const cha
         teardown(state);
 }
 
-#define ALL "/ :module :pkg pkg pkg:module pkg:sub pkg/sub pkg/sub:deep"
+#define ALL                                                                         \
+        "/ :d-1.dist-info :e.egg-info :module :pkg pkg pkg:module pkg:sub pkg/sub " \
+        "pkg/sub:deep d-1.dist-info d-1.dist-info:top_level.txt"
 
 static void content_is_its_entrys(void **state) {
         expect(state, IN_MODIFY, "", "module.py", ":module");
@@ -151,6 +157,19 @@ static void what_becomes_of_a_directory_is_said_of_all_below(void **state) {
         expect(state, IN_DELETE_SELF, "pkg/sub", "", "pkg:sub pkg/sub pkg/sub:deep");
         expect(state, IN_MOVE_SELF, "", "", ALL);
         expect(state, IN_ATTRIB | IN_ISDIR, "", "", ALL);
+}
+
+static void a_distributions_files_are_known_by_their_whole_names(void **state) {
+        expect(state, IN_MODIFY, "d-1.dist-info", "top_level.txt", "d-1.dist-info:top_level.txt");
+        expect(state, IN_DELETE, "d-1.dist-info", "top_level.txt",
+               "d-1.dist-info d-1.dist-info:top_level.txt");
+        expect(state, IN_CREATE, "d-1.dist-info", "top_level", "d-1.dist-info");
+        expect(state, IN_MODIFY, "", "e.egg-info", ":e.egg-info");
+        expect(state, IN_CREATE, "", "d-2.dist-info", "/");
+        expect(state, IN_MOVED_FROM | IN_ISDIR, "", "d-1.dist-info",
+               "/ :d-1.dist-info d-1.dist-info d-1.dist-info:top_level.txt");
+        expect(state, IN_ATTRIB | IN_ISDIR, "d-1.dist-info", "",
+               ":d-1.dist-info d-1.dist-info d-1.dist-info:top_level.txt");
 }
 
 static void an_overflow_is_everythings(void **state) {
@@ -187,6 +206,7 @@ int main(void) {
                 cmocka_unit_test(content_of_an_init_is_the_packages_entry_too),
                 cmocka_unit_test(names_are_their_directorys),
                 cmocka_unit_test(what_becomes_of_a_directory_is_said_of_all_below),
+                cmocka_unit_test(a_distributions_files_are_known_by_their_whole_names),
                 cmocka_unit_test(an_overflow_is_everythings),
                 cmocka_unit_test(what_the_image_does_not_hold_marks_nothing),
                 cmocka_unit_test_setup_teardown(a_log_that_is_full_is_everything, setup, teardown),

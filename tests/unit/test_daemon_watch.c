@@ -148,7 +148,7 @@ static void what_no_import_looks_at_is_not_told(void **state) {
         scratch_mkdir(&fixture->scratch, "__pycache__", 0755);
         scratch_write(&fixture->scratch, "README.txt", "");
         scratch_write(&fixture->scratch, ".module.py.swp", "");
-        scratch_mkdir(&fixture->scratch, "thing-1.0.dist-info", 0755);
+        scratch_mkdir(&fixture->scratch, "thing-1.0.data", 0755);
         fd = open(scratch_path(&fixture->scratch, "module.py"), O_RDONLY);
         assert_int_equal(read(fd, &(char){ 0 }, 1), 1);
         close(fd);
@@ -170,16 +170,46 @@ static void what_is_written_matters_in_files_of_code_only(void **state) {
 
 static void names_matter_when_a_finder_could_take_them(void **state) {
         (void)state;
-        assert_true(watch_name_matters("module.py"));
-        assert_true(watch_name_matters("module.pyc"));
-        assert_true(watch_name_matters("module.cpython-311-x86_64-linux-gnu.so"));
-        assert_true(watch_name_matters("module.abi3.so"));
-        assert_true(watch_name_matters("package"));
-        assert_false(watch_name_matters("__pycache__"));
-        assert_false(watch_name_matters("module.py~"));
-        assert_false(watch_name_matters("data.json"));
-        assert_false(watch_name_matters("libx.so.1"));
-        assert_false(watch_name_matters(".git"));
+        assert_true(watch_name_matters("", "module.py"));
+        assert_true(watch_name_matters("", "module.pyc"));
+        assert_true(watch_name_matters("", "module.cpython-311-x86_64-linux-gnu.so"));
+        assert_true(watch_name_matters("", "module.abi3.so"));
+        assert_true(watch_name_matters("", "package"));
+        assert_false(watch_name_matters("", "__pycache__"));
+        assert_false(watch_name_matters("", "module.py~"));
+        assert_false(watch_name_matters("", "data.json"));
+        assert_false(watch_name_matters("", "libx.so.1"));
+        assert_false(watch_name_matters("", ".git"));
+}
+
+static void names_matter_when_they_are_a_distributions(void **state) {
+        (void)state;
+        assert_true(watch_name_matters("", "json-1.0.dist-info"));
+        assert_true(watch_name_matters("", "Json.EGG-INFO"));
+        assert_false(watch_name_matters("", "json-1.0.dist-info.txt"));
+        assert_true(watch_name_matters("json-1.0.dist-info", "entry_points.txt"));
+        assert_true(watch_name_matters("json-1.0.dist-info", "METADATA"));
+        assert_false(watch_name_matters("json", "entry_points.txt"));
+}
+
+static void what_is_written_into_metadata_is_told(void **state) {
+        Fixture *fixture = *state;
+
+        scratch_mkdir(&fixture->scratch, "json-1.0.dist-info", 0755);
+        scratch_write(&fixture->scratch, "json-1.0.dist-info/METADATA", "");
+        scratch_write(&fixture->scratch, "old.egg-info", "");
+        scratch_write(&fixture->scratch, "data.txt", "");
+        assert_int_equal(add(fixture, &fixture->a, ""), 0);
+        assert_int_equal(add(fixture, &fixture->b, "json-1.0.dist-info"), 0);
+        scratch_write(&fixture->scratch, "json-1.0.dist-info/METADATA", "x");
+        assert_true(told(fixture, &fixture->b) > 0);
+        assert_int_equal(told(fixture, &fixture->a), 0);
+        scratch_write(&fixture->scratch, "old.egg-info", "x");
+        assert_true(told(fixture, &fixture->a) > 0);
+        scratch_write(&fixture->scratch, "data.txt", "x");
+        assert_int_equal(told(fixture, &fixture->a), 0);
+        scratch_mkdir(&fixture->scratch, "thing-1.0.dist-info", 0755);
+        assert_true(told(fixture, &fixture->a) > 0);
 }
 
 static void all_sets_of_a_directory_are_told_and_it_counts_once(void **state) {
@@ -294,6 +324,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(what_is_written_matters_in_files_of_code_only, setup,
                                                 teardown),
                 cmocka_unit_test(names_matter_when_a_finder_could_take_them),
+                cmocka_unit_test(names_matter_when_they_are_a_distributions),
+                cmocka_unit_test_setup_teardown(what_is_written_into_metadata_is_told, setup, teardown),
                 cmocka_unit_test_setup_teardown(all_sets_of_a_directory_are_told_and_it_counts_once, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(claims_move_from_set_to_set, setup, teardown),
