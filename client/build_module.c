@@ -31,9 +31,13 @@ static int build_exec(PyObject *module) {
                 const char *name;
                 long value;
         } kinds[] = {
-                { "KIND_STOCK", IMAGE_KIND_STOCK },           { "KIND_SOURCE", IMAGE_KIND_SOURCE },
-                { "KIND_SOURCELESS", IMAGE_KIND_SOURCELESS }, { "KIND_EXTENSION", IMAGE_KIND_EXTENSION },
+                { "KIND_STOCK", IMAGE_KIND_STOCK },
+                { "KIND_SOURCE", IMAGE_KIND_SOURCE },
+                { "KIND_SOURCELESS", IMAGE_KIND_SOURCELESS },
+                { "KIND_EXTENSION", IMAGE_KIND_EXTENSION },
                 { "KIND_NAMESPACE", IMAGE_KIND_NAMESPACE },
+                { "KIND_METADATA", IMAGE_KIND_METADATA },
+                { "KIND_FILE", IMAGE_KIND_FILE },
         };
 
         for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)

@@ -41,24 +41,25 @@ static void writer_dealloc(PyObject *self) {
 
 PyDoc_STRVAR(
         add_directory_doc,
-        "add_directory(path, complete, stat=None, validate=True)\n--\n\n"
+        "add_directory(path, complete, stat=None, validate=True, metadata=False)\n--\n\n"
         "Add a directory, relative to the root; its number. With stat, (mtime in ns, inode, device), and\n"
-        "validate, processes compare it.");
+        "validate, processes compare it; metadata: it holds files, no modules.");
 
 static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
         unsigned long long mtime = 0, ino = 0, dev = 0;
         PyObject *stat = Py_None;
         const char *path;
-        int complete, validate = 1, r;
+        int complete, validate = 1, metadata = 0, r;
         uint32_t number;
 
-        if (!PyArg_ParseTuple(args, "sp|Op:add_directory", &path, &complete, &stat, &validate))
+        if (!PyArg_ParseTuple(args, "sp|Opp:add_directory", &path, &complete, &stat, &validate, &metadata))
                 return NULL;
         if (stat != Py_None && !PyArg_ParseTuple(stat, "KKK", &mtime, &ino, &dev))
                 return NULL;
         r = image_writer_add_directory(((Writer *)self)->writer, path,
                                        (complete ? IMAGE_DIRECTORY_COMPLETE : 0) |
-                                               (stat != Py_None && validate ? IMAGE_DIRECTORY_VALIDATE : 0),
+                                               (stat != Py_None && validate ? IMAGE_DIRECTORY_VALIDATE : 0) |
+                                               (metadata ? IMAGE_DIRECTORY_METADATA : 0),
                                        &number);
         if (r < 0)
                 return raise_errno(r);
@@ -70,23 +71,25 @@ static PyObject *writer_add_directory(PyObject *self, PyObject *args) {
 PyDoc_STRVAR(
         add_entry_doc,
         "add_entry(directory, name, kind, *, file='', cached='', reason='', package=False,\n"
-        "          child=None, code=b'', frozen=b'', stat=None, validate=False, uncached=False)\n--\n\n"
+        "          child=None, code=b'', frozen=b'', stat=None, validate=False, uncached=False,\n"
+        "          text=None)\n--\n\n"
         "Add what can be imported by a name; stat is (size, mtime in ns, inode, device), by which processes\n"
-        "validate it if told so; uncached: it has no valid pyc.");
+        "validate it if told so; uncached: it has no valid pyc; text: of a file, UTF-8.");
 
 static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwargs) {
-        static char *keywords[] = { "directory", "name", "kind",   "file", "cached",   "reason",   "package",
-                                    "child",     "code", "frozen", "stat", "validate", "uncached", NULL };
+        static char *keywords[] = { "directory", "name",     "kind",     "file", "cached",
+                                    "reason",    "package",  "child",    "code", "frozen",
+                                    "stat",      "validate", "uncached", "text", NULL };
         ImageWriterEntry entry = { .file = "", .cached = "", .reason = "", .child = IMAGE_NONE };
-        Py_buffer code = { 0 }, frozen = { 0 };
+        Py_buffer code = { 0 }, frozen = { 0 }, text = { 0 };
         unsigned long long size = 0, mtime = 0, ino = 0, dev = 0;
         PyObject *child = Py_None, *stat = Py_None;
         int kind, package = 0, validate = 0, uncached = 0, r = -1;
 
-        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*Opp:add_entry", keywords,
+        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Isi|$ssspOy*y*Oppz*:add_entry", keywords,
                                          &entry.directory, &entry.name, &kind, &entry.file, &entry.cached,
                                          &entry.reason, &package, &child, &code, &frozen, &stat, &validate,
-                                         &uncached))
+                                         &uncached, &text))
                 return NULL;
         if (stat != Py_None && !PyArg_ParseTuple(stat, "KKKK", &size, &mtime, &ino, &dev))
                 goto finish;
@@ -99,9 +102,9 @@ static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwar
         }
         entry.kind = (ImageKind)kind;
         entry.flags = (package ? IMAGE_ENTRY_PACKAGE : 0) | (validate ? IMAGE_ENTRY_VALIDATE : 0) |
-                      (uncached ? IMAGE_ENTRY_UNCACHED : 0);
-        entry.code = code.buf;
-        entry.code_size = code.buf ? (size_t)code.len : 0;
+                      (uncached ? IMAGE_ENTRY_UNCACHED : 0) | (text.buf ? IMAGE_ENTRY_TEXT : 0);
+        entry.code = text.buf ? text.buf : code.buf;
+        entry.code_size = text.buf ? (size_t)text.len : code.buf ? (size_t)code.len : 0;
         entry.frozen = frozen.buf;
         entry.frozen_size = frozen.buf ? (size_t)frozen.len : 0;
         entry.file_size = size;
@@ -114,6 +117,7 @@ static PyObject *writer_add_entry(PyObject *self, PyObject *args, PyObject *kwar
 finish:
         PyBuffer_Release(&code);
         PyBuffer_Release(&frozen);
+        PyBuffer_Release(&text);
         return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -156,6 +160,48 @@ static PyObject *writer_set_code(PyObject *self, PyObject *args, PyObject *kwarg
         PyBuffer_Release(&code);
         PyBuffer_Release(&frozen);
         return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(
+        add_distribution_doc,
+        "add_distribution(name, key, normalized, points)\n--\n\n"
+        "Add a distribution that importlib.metadata finds, in its order: the name of its entry in the root,\n"
+        "what it is looked up by, its normalized name or '', and its entry points, a list of (name, value,\n"
+        "group, module, attr, extras), the last three '' where they are not split; None: not known.");
+
+static PyObject *writer_add_distribution(PyObject *self, PyObject *args) {
+        ImageWriter *writer = ((Writer *)self)->writer;
+        ImageWriterDistribution distribution;
+        PyObject *points;
+        int r;
+
+        if (!PyArg_ParseTuple(args, "sssO:add_distribution", &distribution.name, &distribution.key,
+                              &distribution.normalized, &points))
+                return NULL;
+        if (points != Py_None && !PyList_Check(points)) {
+                PyErr_SetString(PyExc_TypeError, "points must be a list or None");
+                return NULL;
+        }
+        distribution.has_points = points != Py_None;
+        r = image_writer_add_distribution(writer, &distribution);
+        for (Py_ssize_t i = 0; r >= 0 && distribution.has_points && i < PyList_GET_SIZE(points); i++) {
+                ImageWriterPoint point;
+
+                if (!PyArg_ParseTuple(PyList_GET_ITEM(points, i), "ssssss", &point.name, &point.value,
+                                      &point.group, &point.module, &point.attr, &point.extras))
+                        return NULL;
+                r = image_writer_add_point(writer, &point);
+        }
+        return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(has_distributions_doc,
+             "has_distributions()\n--\n\nTell that those added are all that the root has.");
+
+static PyObject *writer_has_distributions(PyObject *self, PyObject *args) {
+        (void)args;
+        image_writer_has_distributions(((Writer *)self)->writer);
+        Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(set_texts_doc,
@@ -252,6 +298,8 @@ PyObject *writer_type_new(PyObject *module) {
                 { "take_index", writer_take_index, METH_O, take_index_doc },
                 { "set_code", (PyCFunction)(void (*)(void))writer_set_code, METH_VARARGS | METH_KEYWORDS,
                   set_code_doc },
+                { "add_distribution", writer_add_distribution, METH_VARARGS, add_distribution_doc },
+                { "has_distributions", writer_has_distributions, METH_NOARGS, has_distributions_doc },
                 { "set_texts", writer_set_texts, METH_VARARGS, set_texts_doc },
                 { "add_pattern", writer_add_pattern, METH_VARARGS, add_pattern_doc },
                 { "set_compiler", writer_set_compiler, METH_VARARGS, set_compiler_doc },

@@ -23,24 +23,20 @@ sys.path.append(_CLIENT_DIRECTORY)
 import importlib.machinery as machinery
 import importlib.util
 import marshal
-import time
 import types
 import warnings
 
 import _shimport_build as build
 from shimport import preload
+from shimport.distributions import Distributions
 from shimport.patterns import Patterns
+from shimport.reading import RACY, LeftOut, Source, fresh_since, is_utf8, reason_of
 
 JOB_FD = 3
 
 # The limits of one image, far above any directory of modules that is one: beyond them the root stays with stock.
 MAX_ENTRIES = 500_000
 MAX_SOURCE = 64 << 20
-
-# What is validated by stat and changed so short a while ago might change again without looking different: time stamps
-# of some file systems are that coarse.
-RACY_NS = 2 * 10**9
-RACY = "it changed a moment ago, and is not watched"
 
 # In the order in which FileFinder tries them, see _get_supported_file_loaders().
 SUFFIXES = (
@@ -55,34 +51,21 @@ CACHE, _, CACHED_SUFFIX = importlib.util.cache_from_source("NAME.py").partition(
 CACHED_SUFFIX = CACHED_SUFFIX.removeprefix("NAME")
 
 
-def is_utf8(name):
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-class LeftOut(Exception):
-    """Why a module must come from stock."""
-
-
-def reason_of(error):
-    return error.strerror if isinstance(error, OSError) else str(error)
-
-
 class Directory:
-    """A directory that is part of the image: the root, or a package's."""
+    """A directory that is part of the image: the root, a package's, or the metadata of a distribution."""
 
-    __slots__ = ("fd", "number", "parent", "name", "path", "previous", "linked", "follow", "watched", "identity")
+    __slots__ = (
+        "fd", "number", "parent", "name", "path", "previous", "linked", "follow", "watched", "identity", "metadata",
+    )  # fmt: skip
 
-    def __init__(self, path, fd, parent=None, name=None, is_link=False):
+    def __init__(self, path, fd, parent=None, name=None, is_link=False, metadata=False):
         self.path = path  # relative to the root
         self.fd = fd
         self.parent = parent
         self.name = name
         self.linked = is_link or bool(parent) and parent.linked  # a link on the way may be made to lead elsewhere
         self.follow = is_link or bool(parent) and parent.follow  # and is one below the root
+        self.metadata = metadata  # of a distribution: it holds no modules
         self.watched = True  # what changes in it will be seen
         self.number = None
         self.previous = None  # its number in the image to be replaced
@@ -120,8 +103,9 @@ class Job:
         self.at = None  # the directory whose files are being read, with its fd open
         self.elsewhere = not self.is_here()
         self.top = os.readlink(f"/proc/self/fd/{self.root_fd}")  # what lies above it is not asked for: who has it open may
-        self.fresh = time.time_ns() - RACY_NS
+        self.fresh = fresh_since()
         self.again = False
+        self.distributions = Distributions(self)
 
     def begin(self, image_fd, state_fd):
         """The image to take over from, if there is one to trust, and a freezer that goes on where it ended."""
@@ -233,7 +217,7 @@ class Job:
             found = {entry.name: entry for entry in listing}
 
         init = None
-        if directory.parent is not None:
+        if directory.parent is not None and not directory.metadata:
             try:
                 init = self.find_file(found, "__init__")
             except LeftOut:
@@ -243,15 +227,26 @@ class Job:
                 return []
         look = self.directory_look(directory, status)
         directory.number = self.writer.add_directory(
-            directory.path, True, look or (status.st_mtime_ns, status.st_ino, status.st_dev), look is not None
+            directory.path,
+            True,
+            look or (status.st_mtime_ns, status.st_ino, status.st_dev),
+            look is not None,
+            directory.metadata,
         )
+        self.directories += 1
+        if directory.metadata:
+            self.distributions.list(directory, found)
+            return []
         if self.previous is not None:
             directory.previous = self.previous.directory(directory.path)
-        self.directories += 1
         if init is not None:
             self.index(directory, directory.parent, directory.name, init, package=True)
 
         below = []
+        if directory.parent is None:
+            below += self.distributions.list_root(
+                directory, found, lambda name: Directory(name, None, directory, name, metadata=True)
+            )
         for name in self.importable(found):
             try:
                 if self.is_package(directory, found, name):
@@ -406,6 +401,7 @@ class Job:
                 entry["reason"] = reason_of(error)
             self.writer.add_entry(directory.number, name, kind, **entry)
         self.channel.progress(len(self.files), len(self.files))
+        self.distributions.add()
 
     def add_code(self, entry, where, directory, name, file, status):
         if not self.preload.holds(preload.module_name(directory.path, name)):
@@ -553,13 +549,11 @@ class Job:
             uncached = data is None
             if uncached:
                 data = self.compile(path, source.read())
-            after = os.fstat(fd)
+            source.check_unchanged()
         finally:
             os.close(fd)
-        if source.look(before) != source.look(after):
-            raise LeftOut("it changed while it was read")
         frozen, declined = self.freezer.add(data)
-        return {"code": data, "frozen": frozen, "reason": declined, "stat": source.look(after), "uncached": uncached}
+        return {"code": data, "frozen": frozen, "reason": declined, "stat": source.look(before), "uncached": uncached}
 
     def cached_code(self, file, path, source):
         """The marshalled code of a valid pyc (PEP 552), or None if stock would compile, or would believe who is not to be
@@ -619,25 +613,6 @@ class Job:
         if warned:
             raise LeftOut(f"compiling it warns: {warned[0].message}".split("\n")[0])
         return marshal.dumps(code)
-
-
-class Source:
-    """A source file that is read at most once, and only if its pyc does not do."""
-
-    def __init__(self, fd, status):
-        self.fd = fd
-        self.status = status
-        self.data = None
-
-    def read(self):
-        if self.data is None:
-            with open(os.dup(self.fd), "rb") as file:
-                self.data = file.read()
-        return self.data
-
-    @staticmethod
-    def look(status):
-        return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev & 0xFFFFFFFF  # see image_dev()
 
 
 def main():
