@@ -70,14 +70,17 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/identity.c shared/
         code.c \
         collect.c \
         create.c \
+        distribution.c \
         entry.c \
         facts.c \
         finder.c \
         loader.c \
         mapping.c \
+        metadata.c \
         module.c \
         path_finder.c \
         place.c \
+        points.c \
         pyc.c \
         regex.c \
         regex_loaded.c \

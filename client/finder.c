@@ -36,8 +36,7 @@ static PyObject *stock_call(PyTypeObject *stock, PyObject *method_name, PyObject
         return result;
 }
 
-/* sys.pycache_prefix moves every pyc elsewhere, maybe to ones with other content. */
-static bool pycaches_moved(void) {
+bool finder_pycaches_are_moved(void) {
         PyObject *prefix = PySys_GetObject("pycache_prefix");
 
         return prefix && prefix != Py_None;
@@ -141,7 +140,7 @@ static Answer place_ask(ModuleState *state, Place *place, const char *tail, size
         entry = image_entry(&mapping->image, number);
         if (staleness_entry(&mapping->staleness, number))
                 return ANSWER_STALE;
-        if (!entry || entry->kind == IMAGE_KIND_STOCK || entry->kind >= _IMAGE_KIND_N)
+        if (!entry || entry->kind == IMAGE_KIND_STOCK || entry->kind > IMAGE_KIND_NAMESPACE)
                 return ANSWER_STOCK;
         if ((entry->flags & IMAGE_ENTRY_VALIDATE) &&
             (!may_stat || !entry_is_valid(place, entry) || place->mapping != mapping))
@@ -180,7 +179,7 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
         size_t length;
 
         tail = finder_tail(name, &length);
-        if (!tail || !state->active || pycaches_moved() || stock_is_patched(state) ||
+        if (!tail || !state->active || finder_pycaches_are_moved() || stock_is_patched(state) ||
             !is_as_made(state, self, place))
                 return NULL;
         if (!place->listed && audit_listing(state, self, place) != 0)

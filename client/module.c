@@ -14,8 +14,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "finder.h"
 #include "loader.h"
+#include "metadata.h"
 #include "path_finder.h"
 #include "place.h"
 #include "root.h"
@@ -300,13 +302,29 @@ static PyObject *module_tag(PyObject *module, PyObject *args) {
         return tag ? Py_BuildValue("Ns", tag, options) : NULL;
 }
 
+/* What keeps all images from answering at the moment, or NULL. */
+static const char *reason_for_stock(ModuleState *state) {
+        if (!state->active)
+                return state->reason;
+        if (stock_is_patched(state))
+                return "the program has put methods of its own in the place of FileFinder's or "
+                       "SourceFileLoader's";
+        if (finder_pycaches_are_moved())
+                return "sys.pycache_prefix is set";
+        if (audit_is_on())
+                return "an audit hook is set, and is to see what is opened";
+        return NULL;
+}
+
 PyDoc_STRVAR(lookup_doc,
              "lookup(directory, name)\n--\n\n"
              "What an image says of a name in a directory: None if no root that was asked for holds the\n"
-             "directory, else a dict with the root's path and state, and the entry's kind and reason.");
+             "directory, else a dict with the root's path and state, and the entry's kind and reason; and\n"
+             "hindrance: why stock answers nevertheless, or None.");
 
 static PyObject *module_lookup(PyObject *module, PyObject *args) {
-        static const char *const kinds[] = { "stock", "source", "sourceless", "extension", "namespace" };
+        static const char *const kinds[] = { "stock",     "source",   "sourceless", "extension",
+                                             "namespace", "metadata", "file" };
         ModuleState *state = PyModule_GetState(module);
         const char *path, *name, *kind = "absent", *reason = "";
         Py_ssize_t path_length, name_length;
@@ -336,11 +354,11 @@ static PyObject *module_lookup(PyObject *module, PyObject *args) {
                 reason = image_string(image, entry->reason, NULL);
                 stale |= staleness_entry(&root->mapping->staleness, number);
         }
-        return Py_BuildValue("{s:s,s:s,s:s,s:K,s:s,s:z,s:O,s:O}", "root", root->path, "state",
+        return Py_BuildValue("{s:s,s:s,s:s,s:K,s:s,s:z,s:O,s:O,s:z}", "root", root->path, "state",
                              root_state_name(root->state), "root_reason", root->reason, "generation",
                              (unsigned long long)root->generation, "kind", kind, "reason", reason, "code",
                              entry && (entry->code_size || entry->frozen_size) ? Py_True : Py_False, "stale",
-                             stale ? Py_True : Py_False);
+                             stale ? Py_True : Py_False, "hindrance", reason_for_stock(state));
 }
 
 /* ---- the module ---- */
@@ -396,6 +414,7 @@ static int module_clear(PyObject *module) {
 
         state->active = false;
         path_finder_forget(state);
+        metadata_forget(state);
         stock_forget(state);
         collect_forget(&state->collect);
         regex_forget(state);

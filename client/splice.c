@@ -64,14 +64,17 @@ static size_t answer_write(uint8_t code[static CALL_SIZE_MAX], unsigned argument
         return emit(code, at, POP_TOP, 0, 0);
 }
 
-/* Where the first assignment to a local variable ends. Caches are zero here, and so is their opcode. Return: 0: none. */
+/* Where the statement ends that first assigns to a local variable, be it an import of a name. Caches are zero here, and so
+ * is their opcode. Return: 0: there is none. */
 static size_t assignment_end(PyObject *code, unsigned local) {
         const uint8_t *bytes = (const uint8_t *)PyBytes_AS_STRING(code);
         size_t size = (size_t)PyBytes_GET_SIZE(code);
 
         for (size_t at = 0; at + UNIT <= size; at += UNIT)
-                if (bytes[at] == STORE_FAST && bytes[at + 1] == local)
-                        return at + UNIT;
+                if (bytes[at] == STORE_FAST && bytes[at + 1] == local) {
+                        at += UNIT;
+                        return at + UNIT <= size && bytes[at] == POP_TOP ? at + UNIT : at;
+                }
         return 0;
 }
 
@@ -148,7 +151,7 @@ static PyObject *code_splice(PyCodeObject *old, unsigned arguments, PyObject *ca
         uint8_t call[CALL_SIZE_MAX];
         size_t size, at, entry;
 
-        if (arguments == 0 || arguments > ARGUMENTS_MAX || old->co_argcount < (int)arguments ||
+        if (arguments == 0 || arguments > ARGUMENTS_MAX || old->co_nlocals < (int)arguments ||
             constant > UINT8_MAX || PyBytes_GET_SIZE(old->co_exceptiontable) > 0)
                 return NULL;
         code = PyCode_GetCode(old); /* without what the interpreter has specialised */

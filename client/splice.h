@@ -3,18 +3,19 @@
 #define SHIMPORT_SPLICE_H
 
 /*
- * A call put into a Python function's own code: once its argument N has been given its default (by the first statement
- * that assigns to it), it becomes CALLABLE(argument 0, ..., argument N), and the function goes on as it always did. It
- * stays the same object, with the same signature, line numbers, frames and traces: the new instructions are of no line.
- * Likewise at the start of a function.
+ * A call put into a Python function's own code: once its variable N has been given a value (by the first statement that
+ * assigns to it; it may be an argument's default, or an import of a name), it becomes CALLABLE(variable 0, ...,
+ * variable N), and the function goes on as it always did. Variables count from the arguments on. The function stays the
+ * same object, with the same signature, line numbers, frames and traces: the new instructions are of no line. Likewise at
+ * the start of a function.
  */
 
 #include <Python.h>
 
 /**
- * splice_call() - have a function's argument looked at
+ * splice_call() - have a function's variable looked at
  * @function:   a Python function without exception handlers
- * @arguments:  so many of them, by position, are given to the callable; the last becomes what it returns
+ * @arguments:  so many of its variables are given to the callable; the last becomes what it returns
  * @callable:   the code object refers to it from then on
  *
  * Return: 0; 1 if nothing was done, because the function or this version's bytecode is not as expected; -1 with an

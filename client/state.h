@@ -20,6 +20,7 @@
 #include "wanted.h"
 
 typedef struct Root Root;
+typedef struct Metadata Metadata;
 
 /* Attribute names, interned once. */
 #define NAMES(X)                      \
@@ -45,6 +46,10 @@ typedef struct Root Root;
         X(_path_importer_cache)       \
         X(__dict__)                   \
         X(__loader__)                 \
+        X(value)                      \
+        X(group)                      \
+        X(dist)                       \
+        X(_match)                     \
         X(__spec__)                   \
         X(__package__)                \
         X(__path__)                   \
@@ -113,7 +118,11 @@ struct ModuleState {
         Created created;
 
         PyTypeObject *place_type, *finder_type, *loader_type, *sieve_type, *search_type;
-        struct Sieve *sieve;     /* see path_finder.h */
+        struct Sieve *sieve; /* see path_finder.h */
+        Metadata
+                *metadata; /* see metadata.h; NULL until importlib.metadata is loaded, and so are its types */
+        PyTypeObject *metadata_type, *discovery_type, *record_type;
+        bool gated;
         PyObject *finder_method; /* finder_type's find_spec, and the version it was looked at */
         unsigned finder_version;
         Py_ssize_t finder_slot, loader_slot; /* where their instances keep their Place */

@@ -5,7 +5,7 @@ its parents are; whether it has been imported before makes no difference."""
 import importlib
 import os
 import sys
-from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder, SourceFileLoader
 
 import _shimport
 
@@ -25,8 +25,14 @@ def explain(name):
     """
     parent, _, tail = name.rpartition(".")
     path = None
+    if not all(name.split(".")):
+        return [_result(name, None, [])]
     if parent:
-        path = getattr(importlib.import_module(parent), "__path__", None)
+        try:
+            path = getattr(importlib.import_module(parent), "__path__", None)
+        except Exception as error:
+            verdict = f"{parent}, which is imported first, raises {type(error).__name__}: {error}"
+            return [_step(parent, "absent", verdict), _result(name, None, [])]
         if path is None:
             return [_step(parent, "absent", f"{parent} is no package"), _result(name, None, [])]
     steps, winner, portions = [], None, []
@@ -97,6 +103,10 @@ def _entry_step(entry, name, tail):
     except ValueError:  # surrogates
         pass
     status, why = _judge(image, directory, finder)
+    if status in ("served", "absent") and image and image["hindrance"]:
+        status, why = "stock", f"left to stock: {image['hindrance']}"
+    elif status == "served" and has and type(spec.loader) is SourceFileLoader:
+        status, why = "stale", f"stale: it is validated by stat, and is not what it was when the {_where(image)} was built"
     if status == "stock" or status == "stale" or status == "not attached":
         why += f"; stock finds {spec.origin}" if has else "; stock finds nothing"
     elif not has:
@@ -105,6 +115,10 @@ def _entry_step(entry, name, tail):
     if portion:
         return _step(entry, "portion", f"a portion of a namespace package; {why}", **details)
     return _step(entry, status, why, has, **details)
+
+
+def _where(image):
+    return f"image of {image['root']}, generation {image['generation']}"
 
 
 def _judge(image, directory, finder):
@@ -117,7 +131,7 @@ def _judge(image, directory, finder):
     if image is None:
         why = "a relative path" if not os.path.isabs(directory) else state["reason"] or "it was not asked for at start-up"
         return "not attached", f"not attached: {why}"
-    where = f"image of {image['root']}, generation {image['generation']}"
+    where = _where(image)
     kind = image["kind"]
     if kind == "no image":
         why = f", {image['root_reason']}" if image["root_reason"] else ""

@@ -280,6 +280,38 @@ print(json.dumps({name: shimport.explain(name) for name in sys.argv[1:]}))
     assert "SHIMPORT_DISABLE" in told[pair.interpreter.stdlib()]["verdict"]
 
 
+def test_explain_tells_what_keeps_an_image_from_answering(one_pair, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    path = root / "module.py"
+    path.write_text("x = 1")
+    os.link(path, tmp_path / "other.py")  # so that it is validated by stat
+    for old in (path, root):
+        os.utime(old, (1e9, 1e9))
+    one_pair.daemon.warm(one_pair.shim, paths=[root])
+    env = one_pair.daemon.env(PYTHONPATH=root)
+    code = """
+import json, shimport, sys
+exec(sys.argv[1])
+print(json.dumps(shimport.explain("module")))
+"""
+    whys = {
+        "": ("served", "served from"),
+        "sys.pycache_prefix = '/nowhere'": ("stock", "sys.pycache_prefix is set"),
+        "sys.addaudithook(lambda *args: None)": ("stock", "an audit hook"),
+        "import importlib.machinery as m; m.FileFinder.find_spec = lambda self, *a, f=m.FileFinder.find_spec: f(self, *a)": ("stock", "methods of its own"),
+        f"open({str(tmp_path / 'other.py')!r}, 'a').write('2')": ("stale", "validated by stat"),
+    }
+    for change, (status, why) in whys.items():
+        result = one_pair.run_shim("-c", code, change, env=env, check=True)
+        step = next(step for step in json.loads(result.stdout) if step["entry"] == str(root))
+        assert (step["status"], step["found"]) == (status, True), step
+        assert why in step["verdict"]
+    for name in ("", ".", "module.", ".module", "nothing.below", "module.below"):
+        result = one_pair.run_shim("-m", "shimport", "explain", "--json", name, env=env, check=True)
+        assert json.loads(result.stdout)[-1]["verdict"] == f"there is no module {name}"
+
+
 def test_python_m_shimport(pair):
     text = pair.run_shim("-m", "shimport", check=True).stdout
     assert "active" in text
