@@ -6,8 +6,9 @@ Both sides run in virtual environments that are equal but for `shimportctl enabl
 stock never had shimport. Every figure of a row comes from the same run of at least 15 pairs. Results also go to
 build/bench/results.json, which chart.py draws.
 
-Environment: RESULTS (that file), PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (of "pass", "stdlib", the
-applications, "empty", "entries", "suite", "real tests", "freshness", "steady"; all, with commas between if there are
+Environment: RESULTS (that file), PAIRS (15), COLD_PAIRS (5), PYTHONS (the first interpreter found), WORKLOADS (of
+"pass", "stdlib", the applications, "empty", "entries", "suite", "distributions", "real tests", "freshness",
+"steady"; all, with commas between if there are
 several; "instructions" only if it is named: it takes minutes).
 """
 
@@ -23,6 +24,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import distributions  # noqa: E402
 import empty  # noqa: E402
 import entries  # noqa: E402
 import freshness  # noqa: E402
@@ -104,6 +106,21 @@ class Bench:
             assert ours == stock, f"{real_tests.PACKAGE}: other results with {variant}"
         variants = self.sides.variants("real-tests", measure.TIMED.format(real_tests.STATEMENTS), OURS, pair=self.sides.full)
         return self.measure("real tests", variants, pairs), stock[1]
+
+    def distributions(self, pairs):
+        """{"call"|"both": summaries}: importlib.metadata.entry_points() alone, and with the import that it takes."""
+        pair = harness.Pair(self.interpreter, self.daemon, self.directory / "distributions")
+        for side in (pair.stock, pair.shim):
+            distributions.make(pair.site(side))
+        pair.warm()
+        texts = {
+            "call": distributions.IMPORT + measure.TIMED.format(distributions.CALL),
+            "both": measure.TIMED.format(distributions.IMPORT + distributions.CALL),
+        }
+        found = {}
+        for kind, text in texts.items():
+            found[kind] = self.measure("distributions", self.sides.variants(f"distributions-{kind}", text, pair=pair), pairs, kind=kind)
+        return found
 
     def private_memory(self, name, statements):
         """KiB of a process after a script, the least of three."""
@@ -253,6 +270,18 @@ def report_real_tests(bench):
     )
 
 
+def report_distributions(bench):
+    found = bench.distributions(PAIRS)
+    parts = {kind: f"{ratio(summaries, 'inner', 'median'):.2f} of stock ({ratio(summaries, 'inner', 'minimum'):.2f} by the minima)"
+             for kind, summaries in found.items()}
+    call = found["call"]
+    print(
+        f"importlib.metadata.entry_points() with {distributions.DISTRIBUTIONS} distributions: {parts['call']},"
+        f" {call['shimport']['inner']['median']:.2f} ms for {call['stock']['inner']['median']:.2f};"
+        f" with the import of importlib.metadata: {parts['both']}"
+    )
+
+
 def report_freshness(bench):
     fresh = bench.results["freshness"] = freshness.measure(
         bench.daemon, bench.interpreter, bench.directory, bench.attach_round_trip, bench.pair
@@ -304,6 +333,7 @@ SECTIONS = {
     "entries": report_entries,
     "suite": report_suite,
     "real tests": report_real_tests,
+    "distributions": report_distributions,
     "freshness": report_freshness,
     "steady": report_steady,
 }
