@@ -206,7 +206,7 @@ $(BUILD)/tests/fault.so: tests/fault/fault.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -fPIC -shared -o $@ $<
 
-units: $(UNITS) $(BUILD)/tests/fault.so $(BUILD)/bench/attach_load
+units: $(UNITS) $(BUILD)/tests/fault.so $(BUILD)/bench/attach_load $(BUILD)/bin/shimport-builder
 
 $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libshared.a
 	@mkdir -p $(@D)
