@@ -56,7 +56,7 @@ PACKAGES_IN_MATRIX = $(PACKAGES_BUILD) $(filter-out $(PACKAGES_PROGRAMS) $(PACKA
 
 PROTO_SOURCES = proto/shimport.proto proto/builder.proto
 
-SHARED_SOURCES = $(addprefix shared/,endpoint.c identity.c image.c image_writer.c memfd.c packet.c staleness.c syscalls.c)
+SHARED_SOURCES = $(addprefix shared/,buffer.c endpoint.c identity.c image.c image_writer.c memfd.c packet.c staleness.c syscalls.c)
 
 CTL_SOURCES = $(wildcard daemon/ctl*.c)
 DAEMON_SOURCES = $(filter-out daemon/main.c daemon/builder_service.c $(CTL_SOURCES),$(wildcard daemon/*.c))
@@ -97,8 +97,8 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/identity.c shared/
         wanted.c)
 CLIENT_PROTO = shimport
 BUILDER_SOURCES = $(addprefix client/,build_module.c channel.c facts.c freeze.c freeze_external.c freeze_sets.c \
-        freeze_stays.c freeze_texts.c freezer.c previous.c tag.c words.c writer.c) $(EXTENSION_SHARED) shared/image_writer.c \
-        shared/staleness.c
+        freeze_stays.c freeze_texts.c freezer.c previous.c tag.c words.c writer.c) $(EXTENSION_SHARED) shared/buffer.c \
+        shared/image_writer.c shared/staleness.c
 BUILDER_PROTO = builder
 
 PACKAGE_SOURCES = $(wildcard client/shimport/*.py)

@@ -4,27 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buffer.h"
 #include "image_writer.h"
 #include "memfd.h"
 #include "util.h"
-
-/* A growing run of bytes. */
-typedef struct Buffer {
-        uint8_t *data;
-        size_t size, room;
-} Buffer;
-
-/* A block of an area. */
-typedef struct Block {
-        uint64_t hash, offset, size; /* size 0: a free place */
-} Block;
-
-/* An area of blocks that are stored once where they are equal: what is there is found by its content. */
-typedef struct Area {
-        Buffer bytes;
-        Block *blocks; /* open addressing, at most half of it in use */
-        size_t n, room;
-} Area;
 
 struct ImageWriter {
         Buffer directories, entries, strings, texts, patterns, pattern_data, distributions, points;
@@ -36,108 +19,6 @@ struct ImageWriter {
         uint32_t distribution_count, point_count;
         bool has_distributions;
 };
-
-static int buffer_reserve(Buffer *buffer, size_t more) {
-        size_t room = buffer->room ? buffer->room : 4096;
-        uint8_t *data;
-
-        if (more > SIZE_MAX / 4 - buffer->size)
-                return -EFBIG;
-        while (room < buffer->size + more)
-                room *= 2;
-        if (room == buffer->room)
-                return 0;
-        data = realloc(buffer->data, room);
-        if (!data)
-                return -ENOMEM;
-        buffer->data = data;
-        buffer->room = room;
-        return 0;
-}
-
-static int buffer_append(Buffer *buffer, const void *data, size_t size) {
-        int r = buffer_reserve(buffer, size);
-
-        if (r < 0)
-                return r;
-        if (size)
-                memcpy(buffer->data + buffer->size, data, size);
-        buffer->size += size;
-        return 0;
-}
-
-static int buffer_pad(Buffer *buffer, size_t multiple) {
-        static const uint8_t zeros[16];
-        size_t over = buffer->size % multiple;
-
-        return over ? buffer_append(buffer, zeros, multiple - over) : 0;
-}
-
-static Block *area_place(const Area *area, uint64_t hash, const void *data, size_t size) {
-        size_t at = hash & (area->room - 1);
-
-        for (;; at = (at + 1) & (area->room - 1)) {
-                Block *block = &area->blocks[at];
-
-                if (!block->size || (block->hash == hash && block->size == size &&
-                                     (!data || memcmp(area->bytes.data + block->offset, data, size) == 0)))
-                        return block;
-        }
-}
-
-static int area_grow(Area *area) {
-        Area grown = { .room = area->room ? area->room * 2 : 256 };
-
-        if (area->n * 2 < area->room)
-                return 0;
-        grown.blocks = calloc(grown.room, sizeof(*grown.blocks));
-        if (!grown.blocks)
-                return -ENOMEM;
-        for (size_t i = 0; i < area->room; i++) {
-                const Block *block = &area->blocks[i];
-
-                if (block->size)
-                        *area_place(&grown, block->hash, NULL, SIZE_MAX) = *block;
-        }
-        free(area->blocks);
-        area->blocks = grown.blocks;
-        area->room = grown.room;
-        return 0;
-}
-
-/* Return: 0, with where the block lies, or -ENOMEM. */
-static int area_add(Area *area, const void *data, size_t size, uint64_t *ret_offset) {
-        uint64_t hash = image_hash(0, 0, data, size);
-        Block *block;
-        int r;
-
-        if (!size) {
-                *ret_offset = 0;
-                return 0;
-        }
-        r = area_grow(area);
-        if (r < 0)
-                return r;
-        block = area_place(area, hash, data, size);
-        if (!block->size) {
-                uint64_t offset = area->bytes.size;
-
-                r = buffer_append(&area->bytes, data, size);
-                if (r >= 0)
-                        r = buffer_pad(&area->bytes, 16);
-                if (r < 0)
-                        return r;
-                *block = (Block){ .hash = hash, .offset = offset, .size = size };
-                area->n++;
-        }
-        *ret_offset = block->offset;
-        return 0;
-}
-
-static void area_done(Area *area) {
-        free(area->bytes.data);
-        free(area->blocks);
-}
 
 static int writer_string(ImageWriter *writer, const char *string, ImageString *ret_string) {
         size_t length = string ? strlen(string) : 0;
@@ -598,10 +479,6 @@ static int writer_pattern_buckets(const ImageWriter *writer, Buffer *buckets, ui
         }
         *ret_count = count;
         return 0;
-}
-
-static void buffer_done(Buffer *buffer) {
-        free(buffer->data);
 }
 
 int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *ret_fd) {
