@@ -168,7 +168,7 @@ static int service_exec(const Service *service, const char *executable, const Sh
         return -errno;
 }
 
-/* Return: only on failure, a negative errno. */
+/* Return: 0 once the daemon has been told why not, or a negative errno; else it does not. */
 static int service_run(const Service *service) {
         static MessageDecoder decoder;
         static Packet packet;
@@ -195,7 +195,7 @@ static int service_run(const Service *service) {
                         reason = NULL;
         }
         service_refuse(service, &packet, reason ?: strerror(-r));
-        return r;
+        return 0;
 }
 
 /* `--child UID CLIENT SECONDS`. Return: 0 or -EINVAL. */
@@ -230,7 +230,7 @@ int main(int argc, char **argv) {
         r = service.is_child ? 0 : service_owner(&service.uid);
         if (r >= 0)
                 r = service_run(&service);
-        if (r != -EPERM)
+        if (r < 0)
                 log_error("no build: %s", strerror(-r));
-        return r == -EPERM ? EXIT_SUCCESS : EXIT_FAILURE;
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

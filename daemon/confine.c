@@ -31,13 +31,23 @@
 #define ARCHITECTURE AUDIT_ARCH_AARCH64
 #endif
 
+/* In a user namespace of one user there may be no other group to be in. Return: 0 or a negative errno. */
+static int confine_leave_groups(void) {
+        if (geteuid() != 0)
+                return 0;
+        if (setgroups(0, NULL) < 0 || setresgid(BUILDER_GROUP, BUILDER_GROUP, BUILDER_GROUP) < 0)
+                return -errno;
+        return 0;
+}
+
 int confine_become(uid_t uid) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+        int r;
 
-        if (geteuid() == 0 &&
-            (setgroups(0, NULL) < 0 || setresgid(BUILDER_GROUP, BUILDER_GROUP, BUILDER_GROUP) < 0))
-                return -errno;
+        r = confine_leave_groups();
+        if (r < 0 && uid != geteuid())
+                return r;
         if (setresuid(uid, uid, uid) < 0)
                 return -errno;
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||

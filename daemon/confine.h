@@ -24,7 +24,8 @@
 #define CONFINE_FDS_MAX 4096
 
 /**
- * confine_become() - be that user for good, in no group, with no capability even for root
+ * confine_become() - be that user for good, in no group, with no capability even for root; who stays the same user keeps
+ * its groups where it may not leave them
  *
  * Return: 0 or a negative errno.
  */

@@ -363,8 +363,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(
                         a_request_is_handed_over_with_its_descriptors_and_they_are_closed, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_was_sent_before_it_joined_is_handled, setup,
-                                                teardown),
+                cmocka_unit_test_setup_teardown(what_was_sent_before_it_joined_is_handled, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_oversized_packet_drops_its_peer_only, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_empty_packet_is_taken_for_the_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_refused_peer_is_told_why_and_closed, setup, teardown),
