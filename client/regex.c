@@ -71,6 +71,7 @@ struct RegexHook {
         PyObject *sre_compile;
         uint64_t compiler; /* 0: it has not been looked at, or is none that an image stands for */
         bool looked;
+        bool bytes_are_stocks; /* see codecs_are_checked() */
 #if !FACTS_HAVE_WATCHERS
         /* Borrowed: the first is that of the function which the hook is in, and as long as that has not changed it keeps the
          * others alive. */
@@ -352,6 +353,19 @@ static bool key_of(PyObject *text, PyObject *flags, ImagePatternKey *ret_key) {
         return true;
 }
 
+/* The parser decodes a pattern of bytes as latin1. A debug build, or development mode, imports that codec to look at the
+ * name of it (unicode_check_encoding_errors() in Objects/unicodeobject.c), and so changes sys.modules. Debian's headers of
+ * a debug build do not say that they are. */
+static bool codecs_are_checked(void) {
+        PyObject *flags = PySys_GetObject("flags");
+        PyObject *mode = flags ? PyObject_GetAttrString(flags, "dev_mode") : NULL;
+        bool checked = PySys_GetObject("gettotalrefcount") || !mode || PyObject_IsTrue(mode) != 0;
+
+        Py_XDECREF(mode);
+        PyErr_Clear();
+        return checked;
+}
+
 /* Is `re` the one of an image? Where stock has imported it that is found out when it is first needed. */
 static bool hook_knows_compiler(ModuleState *state, RegexHook *hook) {
         if (!hook->looked) {
@@ -375,7 +389,8 @@ static PyObject *hook_call(PyObject *self, PyObject *const *args, Py_ssize_t n) 
         uint64_t hash;
 
         if (n != 2 || !state || state->regex.off || !state->active || hook_is_touched(hook) ||
-            is_watched_by_others() || !key_of(args[0], args[1], &key) || !hook_knows_compiler(state, hook))
+            is_watched_by_others() || !key_of(args[0], args[1], &key) || !hook_knows_compiler(state, hook) ||
+            (hook->bytes_are_stocks && PyBytes_Check(args[0])))
                 Py_RETURN_NONE;
         hash = image_pattern_hash(&key);
         for (const Root *root = state->roots; root; root = root->next) {
@@ -462,6 +477,7 @@ static int hook_install(ModuleState *state, PyObject *compiler) {
         hook->sre_compile = Py_NewRef(sre_compile);
         hook->compiler = state->regex.compiler;
         hook->looked = hook->compiler != 0;
+        hook->bytes_are_stocks = codecs_are_checked();
         r = hook_watch(hook, namespaces) ? splice_answer(function, 2, callable) : 1;
         Py_DECREF(callable);
         if (r == 0) {

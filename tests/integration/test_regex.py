@@ -255,6 +255,16 @@ def test_debug_output_traces_and_inspection_are_stocks(one_lesson):
         """)
 
 
+def test_what_the_parser_imports_to_decode_bytes_is_imported(lessons):
+    """In development mode, and in a debug build, CPython looks at the name of the codec, and so imports it."""
+    lessons.write("known", KNOWN)
+    lessons.warm()
+    lessons.learn("import known", 1 if lessons.pair.interpreter.debug else 2)
+    look = "import sys; before = 'encodings.latin_1' in sys.modules; import known; print(before, 'encodings.latin_1' in sys.modules)"
+    for flags in ([], ["-X", "dev"]):
+        lessons.pair.same(*flags, "-c", look, env=lessons.env())
+
+
 @pytest.mark.parametrize(
     "patch",
     [
