@@ -77,9 +77,14 @@ finish:
 }
 
 PyObject *create_module(ModuleState *state, PyObject *spec) {
+        PyObject *module;
+
         if (state->created.learnt != CREATED_KNOWN || !asked_by_importlib(state))
                 Py_RETURN_NONE;
-        return module_new(state, spec);
+        module = module_new(state, spec);
+        if (!module && memory_was_short())
+                Py_RETURN_NONE; /* importlib makes one */
+        return module;
 }
 
 /* Are two dicts equal, in their order as well? Return: 1, 0, or -1. */

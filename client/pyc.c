@@ -19,12 +19,14 @@ _Static_assert(sizeof(PycHeader) == 16, "format");
 #define PYC_HASHED 1u
 #define PYC_FLAGS 3u
 
+/* A function of importlib's: not by an import, which tells of a lack of memory as of an error of its own. Where there is no
+ * such module in sys.modules stock is to answer. */
 static PyObject *external(const char *name) {
-        PyObject *module = PyImport_ImportModule("_frozen_importlib_external");
-        PyObject *function = module ? PyObject_GetAttrString(module, name) : NULL;
+        PyObject *modules = PySys_GetObject("modules"), *module = NULL;
 
-        Py_XDECREF(module);
-        return function;
+        if (modules && PyDict_Check(modules))
+                module = PyDict_GetItemString(modules, "_frozen_importlib_external");
+        return module ? PyObject_GetAttrString(module, name) : PyErr_NoMemory();
 }
 
 /* int(os.stat_result.st_mtime), rounded as that float is. */

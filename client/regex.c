@@ -303,7 +303,8 @@ static PyObject *indexgroup_new(uint32_t groups) {
         return tuple;
 }
 
-/* As the end of re._compiler.compile(). Return: a new Pattern; NULL, without an exception if the image lies. */
+/* As the end of re._compiler.compile(). Return: a new Pattern; NULL, with an exception maybe, if the image lies or there is
+ * no memory. */
 static PyObject *pattern_new(const RegexHook *hook, const Image *image, const ImagePattern *pattern,
                              PyObject *text) {
         const uint32_t *code = image_pattern_code(image, pattern);
@@ -324,8 +325,6 @@ static PyObject *pattern_new(const RegexHook *hook, const Image *image, const Im
                 result = PyObject_Vectorcall(hook->sre_compile, args, ELEMENTSOF(args), NULL);
         for (size_t i = 1; i < ELEMENTSOF(args); i++)
                 Py_XDECREF(args[i]);
-        if (!result && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_MemoryError))
-                PyErr_Clear(); /* it says that the program is none */
         return result;
 }
 
@@ -381,9 +380,8 @@ static bool is_watched_by_others(void) {
         return thread->c_tracefunc || thread->c_profilefunc;
 }
 
-/* What is spliced into re._compiler.compile(p, flags). */
-static PyObject *hook_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-        RegexHook *hook = (RegexHook *)self;
+/* Return: a new Pattern; NULL where stock is to compile, with an exception maybe. */
+static PyObject *hook_answer(RegexHook *hook, PyObject *const *args, Py_ssize_t n) {
         ModuleState *state = hook->state;
         ImagePatternKey key;
         uint64_t hash;
@@ -391,7 +389,7 @@ static PyObject *hook_call(PyObject *self, PyObject *const *args, Py_ssize_t n) 
         if (n != 2 || !state || state->regex.off || !state->active || hook_is_touched(hook) ||
             is_watched_by_others() || !key_of(args[0], args[1], &key) || !hook_knows_compiler(state, hook) ||
             (hook->bytes_are_stocks && PyBytes_Check(args[0])))
-                Py_RETURN_NONE;
+                return NULL;
         hash = image_pattern_hash(&key);
         for (const Root *root = state->roots; root; root = root->next) {
                 const Image *image = root->mapping ? &root->mapping->image : NULL;
@@ -410,6 +408,17 @@ static PyObject *hook_call(PyObject *self, PyObject *const *args, Py_ssize_t n) 
                         return result;
         }
         wanted_add(state, &key);
+        return NULL;
+}
+
+/* What is spliced into re._compiler.compile(p, flags). Nothing that goes wrong here is the program's to hear of, and least
+ * of all that there was no memory: stock may do with less. */
+static PyObject *hook_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+        PyObject *pattern = hook_answer((RegexHook *)self, args, n);
+
+        if (pattern)
+                return pattern;
+        PyErr_Clear();
         Py_RETURN_NONE;
 }
 
@@ -527,7 +536,7 @@ void regex_executed(ModuleState *state, PyObject *module) {
                 return;
         state->regex.served = 0; /* once more if it is loaded once more, whole */
         if (state->regex.compiler && PyInterpreterState_Get() == PyInterpreterState_Main() &&
-            hook_install(state, dict) < 0)
+            hook_install(state, dict) != 0)
                 PyErr_Clear(); /* stock compiles */
 }
 
@@ -538,7 +547,7 @@ void regex_activated(ModuleState *state) {
 
         if (!module || !PyModule_Check(module) || PyInterpreterState_Get() != PyInterpreterState_Main())
                 return;
-        if (hook_install(state, PyModule_GetDict(module)) < 0)
+        if (hook_install(state, PyModule_GetDict(module)) != 0)
                 PyErr_Clear();
 }
 
