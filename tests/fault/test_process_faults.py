@@ -45,8 +45,7 @@ def late(tmp_path):
 def test_imports(interpreter, daemon, late, tmp_path, kinds, error, mode, step):
     if interpreter.free_threaded:
         pytest.skip("left to stock")
-    daemon.warm(interpreter.executable)
-    daemon.warm(interpreter.executable, paths=[late])
+    daemon.warm(interpreter.executable, paths=[interpreter.stdlib(), late])
     control = faults.Control(tmp_path / "control")
     options = {
         "control": str(control.path), "extension": interpreter.describe()["extension"], "late": str(late), "kinds": kinds,
