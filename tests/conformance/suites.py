@@ -29,7 +29,7 @@ SUITES = """
     test_import test_importlib test_inspect test_interpreters test_io test_lib2to3 test_linecache test_logging
     test_marshal test_module test_modulefinder test_monitoring test_multiprocessing_* test_opcache test_os test_peepholer
     test_pdb test_perf_profiler test_pickle test_pkg test_pkgutil test_posix test_profile test_py_compile test_pyclbr
-    test_pydoc test_regrtest test_repl test_reprlib test_runpy test_scope test_script_helper test_shelve test_site
+    test_pydoc test_re test_regrtest test_repl test_reprlib test_runpy test_scope test_script_helper test_shelve test_site
     test_source_encoding test_structseq test_subprocess test_support test_sundry test_super test_symtable test_sys
     test_sys_setprofile test_sys_settrace test_sysconfig test_tempfile test_thread test_threadedtempfile
     test_threaded_import test_threading test_threading_local test_timeit test_tokenize test_trace test_traceback
@@ -41,7 +41,7 @@ SUITES = """
 # For `make check`: those about imports that take seconds.
 QUICK = """
     test_frozen test_import test_importlib test_linecache test_module test_modulefinder test_pkg test_pkgutil
-    test_py_compile test_pyclbr test_runpy test_site test_zipimport
+    test_py_compile test_pyclbr test_re test_runpy test_site test_zipimport
 """.split()
 
 
