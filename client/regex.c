@@ -547,8 +547,13 @@ void regex_activated(ModuleState *state) {
 
         if (!module || !PyModule_Check(module) || PyInterpreterState_Get() != PyInterpreterState_Main())
                 return;
-        if (hook_install(state, PyModule_GetDict(module)) != 0)
+        if (hook_install(state, PyModule_GetDict(module)) != 0) {
                 PyErr_Clear();
+                return;
+        }
+        /* Better now than amid an import; but if its image is still to come, when it is first needed. */
+        hook_knows_compiler(state, state->regex.hook);
+        state->regex.hook->looked = state->regex.hook->compiler != 0;
 }
 
 void regex_forget(ModuleState *state) {

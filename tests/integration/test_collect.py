@@ -34,6 +34,7 @@ BUSY = """
 
 COLLECTIONS = """
     import gc, json
+    gc.collect()  # or one may be due before the module is found
     before = sum(s["collections"] for s in gc.get_stats())
     import busy
     print(json.dumps(busy.collections - before))
