@@ -551,9 +551,10 @@ void regex_activated(ModuleState *state) {
                 PyErr_Clear();
                 return;
         }
+        if (state->regex.off)
+                return;
         /* Better now than amid an import; but if its image is still to come, when it is first needed. */
-        hook_knows_compiler(state, state->regex.hook);
-        state->regex.hook->looked = state->regex.hook->compiler != 0;
+        state->regex.hook->looked = hook_knows_compiler(state, state->regex.hook);
 }
 
 void regex_forget(ModuleState *state) {

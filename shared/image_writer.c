@@ -427,43 +427,55 @@ static int writer_distribute(ImageWriter *writer) {
         return 0;
 }
 
-static int writer_buckets(ImageWriter *writer, uint64_t seed, Buffer *buckets, uint32_t *ret_count) {
-        const ImageEntry *entries = writer_entries(writer);
-        uint32_t count = 16, *table;
+/* Makes a hash table of uint32_t, a power of two above twice as many: at least half of it stays empty. Return: 0 or -ENOMEM. */
+static int buckets_new(Buffer *buckets, uint32_t least, uint32_t entries, uint32_t *ret_count) {
+        uint32_t count = least;
         int r;
 
-        while (count < writer->entry_count * 2)
+        while (count < entries * 2)
                 count *= 2;
         r = buffer_reserve(buckets, count * sizeof(uint32_t));
         if (r < 0)
                 return r;
         buckets->size = count * sizeof(uint32_t);
-        table = memset(buckets->data, 0, buckets->size);
-        for (uint32_t i = 0; i < writer->entry_count; i++) {
-                uint64_t hash = image_hash(seed, entries[i].directory, writer_text(writer, entries[i].name),
-                                           entries[i].name.length);
-                uint32_t at = (uint32_t)hash & (count - 1);
+        memset(buckets->data, 0, buckets->size);
+        *ret_count = count;
+        return 0;
+}
 
-                while (table[at])
-                        at = (at + 1) & (count - 1);
-                table[at] = i + 1;
-        }
+static void buckets_put(Buffer *buckets, uint32_t count, uint64_t hash, uint32_t number) {
+        uint32_t *table = (uint32_t *)buckets->data, at = (uint32_t)hash & (count - 1);
+
+        while (table[at])
+                at = (at + 1) & (count - 1);
+        table[at] = number + 1;
+}
+
+static int writer_buckets(ImageWriter *writer, uint64_t seed, Buffer *buckets, uint32_t *ret_count) {
+        const ImageEntry *entries = writer_entries(writer);
+        uint32_t count;
+        int r;
+
+        r = buckets_new(buckets, 16, writer->entry_count, &count);
+        if (r < 0)
+                return r;
+        for (uint32_t i = 0; i < writer->entry_count; i++)
+                buckets_put(buckets, count,
+                            image_hash(seed, entries[i].directory, writer_text(writer, entries[i].name),
+                                       entries[i].name.length),
+                            i);
         *ret_count = count;
         return 0;
 }
 
 static int writer_pattern_buckets(const ImageWriter *writer, Buffer *buckets, uint32_t *ret_count) {
         const ImagePattern *patterns = (const ImagePattern *)writer->patterns.data;
-        uint32_t count = 4, *table;
+        uint32_t count;
         int r;
 
-        while (count < writer->pattern_count * 2)
-                count *= 2;
-        r = buffer_reserve(buckets, count * sizeof(uint32_t));
+        r = buckets_new(buckets, 4, writer->pattern_count, &count);
         if (r < 0)
                 return r;
-        buckets->size = count * sizeof(uint32_t);
-        table = memset(buckets->data, 0, buckets->size);
         for (uint32_t i = 0; i < writer->pattern_count; i++) {
                 ImagePatternKey key = {
                         .text = writer->pattern_data.data + patterns[i].text_offset,
@@ -471,11 +483,8 @@ static int writer_pattern_buckets(const ImageWriter *writer, Buffer *buckets, ui
                         .width = patterns[i].width,
                         .flags = patterns[i].flags_asked,
                 };
-                uint32_t at = (uint32_t)image_pattern_hash(&key) & (count - 1);
 
-                while (table[at])
-                        at = (at + 1) & (count - 1);
-                table[at] = i + 1;
+                buckets_put(buckets, count, image_pattern_hash(&key), i);
         }
         *ret_count = count;
         return 0;
