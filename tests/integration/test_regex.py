@@ -64,6 +64,11 @@ class Lessons:
         self.pair = pair
         self.directory = directory
 
+    @property
+    def known(self):
+        """How many patterns of the module KNOWN are served: in a debug build those of bytes are stock's."""
+        return 1 if self.pair.interpreter.debug else 2
+
     def write(self, name, source):
         path = self.directory / f"{name}.py"
         path.write_text(textwrap.dedent(source))
@@ -183,7 +188,7 @@ def test_what_is_compiled_from_an_image_is_what_stock_compiles(lessons, tmp_path
 def test_all_that_is_around_the_program_is_stocks(lessons):
     lessons.write("known", KNOWN)
     lessons.warm()
-    lessons.learn("import known", 2)
+    lessons.learn("import known", lessons.known)
     lessons.run(STOCK + r"""
 import known, _shimport, pickle, copy
 text = known.word.pattern
@@ -259,7 +264,7 @@ def test_what_the_parser_imports_to_decode_bytes_is_imported(lessons):
     """In development mode, and in a debug build, CPython looks at the name of the codec, and so imports it."""
     lessons.write("known", KNOWN)
     lessons.warm()
-    lessons.learn("import known", 1 if lessons.pair.interpreter.debug else 2)
+    lessons.learn("import known", lessons.known)
     look = "import sys; before = 'encodings.latin_1' in sys.modules; import known; print(before, 'encodings.latin_1' in sys.modules)"
     for flags in ([], ["-X", "dev"]):
         lessons.pair.same(*flags, "-c", look, env=lessons.env())
@@ -328,12 +333,12 @@ def test_a_re_that_was_imported_before_is_looked_at(lessons, tmp_path):
     """By a .pth line that comes before ours, as from 3.15 on by site. One that is not the library's is left alone."""
     lessons.write("known", KNOWN)
     lessons.warm()
-    lessons.learn("import known", 2)
+    lessons.learn("import known", lessons.known)
     site = lessons.pair.site(lessons.pair.shim)
     early = site / "0-early.pth"
     early.write_text("import re\n")
     try:
-        assert lessons.patterns("import known") == 2
+        assert lessons.patterns("import known") == lessons.known
         own = tmp_path / "own"
         shutil.copytree(os.path.join(lessons.pair.interpreter.stdlib(), "re"), own / "re")
         env = lessons.env(own, lessons.directory)
