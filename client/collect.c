@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "collect.h"
+#include "lookup.h"
 #include "util.h"
 
 /* Allocations of containers that a hold lends: some four times what importing the whole standard library takes. */
@@ -78,15 +79,14 @@ static bool few_are_alive(void) {
 
 /* gc.freeze(), without leaving the module behind where the program has not imported it. */
 static PyObject *freeze_new(void) {
-        PyObject *modules = PySys_GetObject("modules"), *freeze = NULL, *module;
-        bool imported = modules && PyDict_Check(modules) && PyDict_GetItemString(modules, "gc");
+        PyObject *modules = lookup_sys("modules"), *name = PyUnicode_FromString("gc");
+        int imported = name && modules && PyDict_Check(modules) ? PyDict_Contains(modules, name) : -1;
+        PyObject *module = imported < 0 ? NULL : PyImport_Import(name);
+        PyObject *freeze = module ? PyObject_GetAttrString(module, "freeze") : NULL;
 
-        module = PyImport_ImportModule("gc");
-        if (module)
-                freeze = PyObject_GetAttrString(module, "freeze");
-        if (freeze && !imported && modules && PyDict_Check(modules) &&
-            PyDict_DelItemString(modules, "gc") < 0)
+        if (freeze && !imported && PyDict_DelItem(modules, name) < 0)
                 Py_CLEAR(freeze);
+        Py_XDECREF(name);
         Py_XDECREF(module);
         return freeze;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <structmember.h>
 
+#include "lookup.h"
 #include "place.h"
 #include "points.h"
 #include "util.h"
@@ -108,7 +109,7 @@ static bool record_is_as_found(Record *record, PyObject *self) {
         if (!record->touched)
                 return true;
         dict = PyObject_GenericGetDict(self, NULL);
-        path = dict ? PyDict_GetItemString(dict, "_path") : NULL;
+        path = dict ? lookup(dict, "_path") : NULL;
         Py_XDECREF(dict);
         PyErr_Clear();
         return path && path == record->path;
@@ -162,7 +163,7 @@ static PyObject *get_path(PyObject *metadata, PyObject *self) {
         PyObject *path = NULL;
 
         if (dict && path_settle((Metadata *)metadata, self, dict) == 0) {
-                path = Py_XNewRef(PyDict_GetItemString(dict, "_path"));
+                path = Py_XNewRef(lookup(dict, "_path"));
                 if (!path)
                         PyErr_SetString(PyExc_AttributeError,
                                         "'PathDistribution' object has no attribute '_path'");

@@ -315,7 +315,8 @@ static inline struct gc_generation *facts_generations(void) {
 static inline void facts_gc_age(void) {
 #if !FACTS_IS(14)
         struct gc_generation *generations = facts_generations();
-        PyGC_Head *from = &generations[0].head, *to = &generations[FACTS_GENERATIONS - 1].head, *first, *last, *before;
+        PyGC_Head *from = &generations[0].head, *to = &generations[FACTS_GENERATIONS - 1].head, *first, *last,
+                  *before;
 
         first = _PyGCHead_NEXT(from);
         if (first == from || PyInterpreterState_Get()->gc.collecting)

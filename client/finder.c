@@ -6,6 +6,7 @@
 
 #include "audit.h"
 #include "entry.h"
+#include "lookup.h"
 #include "place.h"
 #include "root.h"
 #include "stock.h"
@@ -37,7 +38,7 @@ static PyObject *stock_call(PyTypeObject *stock, PyObject *method_name, PyObject
 }
 
 bool finder_pycaches_are_moved(void) {
-        PyObject *prefix = PySys_GetObject("pycache_prefix");
+        PyObject *prefix = lookup_sys("pycache_prefix");
 
         return prefix && prefix != Py_None;
 }
@@ -545,7 +546,7 @@ static int finder_inherit(ModuleState *state, PyObject *self, PyObject *old) {
 
 /* Give the directories that stock has already made finders for to ours. */
 static int cache_take_over(ModuleState *state) {
-        PyObject *cache = PySys_GetObject("path_importer_cache");
+        PyObject *cache = lookup_sys("path_importer_cache");
         PyObject *paths = cache && PyDict_Check(cache) ? PyDict_Keys(cache) : NULL;
         int r = 0;
 

@@ -173,8 +173,8 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
                 return NULL;
         collect_begin(&state->collect);
         result = stock_call(state, state->names.exec_module, self, module);
-        if (result && metadata_learn(state, module) < 0)
-                Py_CLEAR(result);
+        if (result)
+                metadata_learn(state, module);
         collect_end(&state->collect);
         if (result)
                 regex_executed(state, module);

@@ -6,6 +6,7 @@
 
 #include "audit.h"
 #include "distribution.h"
+#include "lookup.h"
 #include "root.h"
 #include "splice.h"
 #include "util.h"
@@ -143,7 +144,7 @@ static void metadata_clear(Metadata *metadata) {
 
 /* A class of the module. Return: new; NULL with an exception if it is none. */
 static PyObject *class_in(PyObject *dict, const char *name) {
-        PyObject *found = PyDict_GetItemString(dict, name);
+        PyObject *found = lookup(dict, name);
 
         if (found && PyType_Check(found))
                 return Py_NewRef(found);
@@ -153,8 +154,7 @@ static PyObject *class_in(PyObject *dict, const char *name) {
 
 /* A module's dict that was imported by another. Borrowed; NULL with an exception if there is none. */
 static PyObject *dict_of(const char *name) {
-        PyObject *modules = PySys_GetObject("modules");
-        PyObject *module = modules && PyDict_Check(modules) ? PyDict_GetItemString(modules, name) : NULL;
+        PyObject *module = lookup_module(name);
 
         if (module && PyModule_Check(module))
                 return PyModule_GetDict(module);
@@ -175,7 +175,7 @@ static int learn_classes(Metadata *metadata, PyObject *dict) {
                 return -1;
         metadata->context = PyObject_GetAttrString(finder, "Context");
         Py_DECREF(finder);
-        if (PyDict_GetItemString(dict, "_EntryPointMatch"))
+        if (lookup(dict, "_EntryPointMatch"))
                 metadata->match = class_in(dict, "_EntryPointMatch");
         if (!metadata->context || PyErr_Occurred())
                 return -1;
@@ -193,7 +193,7 @@ static int learn_holders(Metadata *metadata, PyObject *dict) {
                 r = class ? holder_learn(metadata, class, classes[i].attributes, ATTRIBUTES_MAX) : -1;
                 Py_XDECREF(class);
         }
-        path = paths ? PyDict_GetItemString(paths, "PosixPath") : NULL;
+        path = paths ? lookup(paths, "PosixPath") : NULL;
         if (r < 0 || !path || !PyType_Check(path) || !os || !io)
                 return -1;
         if (holder_learn(metadata, path, path_attributes, ATTRIBUTES_MAX) < 0 ||
@@ -271,19 +271,16 @@ static int metadata_begin(ModuleState *state, PyObject *dict) {
         return r;
 }
 
-int metadata_learn(ModuleState *state, PyObject *module) {
+void metadata_learn(ModuleState *state, PyObject *module) {
         PyObject *dict = PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
         PyObject *name = dict ? PyDict_GetItemWithError(dict, state->names.__name__) : NULL;
-        int r;
 
         if (!name || !PyUnicode_Check(name) || PyUnicode_CompareWithASCIIString(name, "importlib.metadata"))
-                return PyErr_Occurred() ? -1 : 0;
-        r = metadata_begin(state, dict);
-        if (r != 0)
-                state_debug(state, "importlib.metadata is left to stock: it is not as expected");
-        if (r < 0 && !PyErr_ExceptionMatches(PyExc_MemoryError))
                 PyErr_Clear();
-        return PyErr_Occurred() ? -1 : 0;
+        else if (metadata_begin(state, dict) != 0) {
+                PyErr_Clear();
+                state_debug(state, "importlib.metadata is left to stock: it is not as expected");
+        }
 }
 
 void metadata_forget(ModuleState *state) {

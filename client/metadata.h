@@ -61,11 +61,9 @@ struct Metadata {
 /**
  * metadata_learn() - a module was executed
  *
- * Of interest if it is importlib.metadata. What is not as expected is left alone, which is no error.
- *
- * Return: 0, or -1 with an exception.
+ * Of interest if it is importlib.metadata. It is left alone if it is not as expected, or memory is short.
  */
-int metadata_learn(ModuleState *state, PyObject *module);
+void metadata_learn(ModuleState *state, PyObject *module);
 
 /* The state goes away: importlib.metadata is on its own from here on. */
 void metadata_forget(ModuleState *state);

@@ -17,6 +17,7 @@
 #include "audit.h"
 #include "finder.h"
 #include "loader.h"
+#include "lookup.h"
 #include "metadata.h"
 #include "path_finder.h"
 #include "place.h"
@@ -59,7 +60,7 @@ static void names_forget(Names *names) {
 }
 
 static bool flag_is_set(const char *name) {
-        PyObject *flags = PySys_GetObject("flags");
+        PyObject *flags = lookup_sys("flags");
         PyObject *flag = flags ? PyObject_GetAttrString(flags, name) : NULL;
         bool set = flag && PyObject_IsTrue(flag) > 0;
 
@@ -120,10 +121,10 @@ static void policy_from_environment(Collect *collect) {
 
 /* The interpreter to build with: in a venv the one it was made from. */
 static PyObject *executable_new(void) {
-        PyObject *path = PySys_GetObject("_base_executable");
+        PyObject *path = lookup_sys("_base_executable");
 
         if (!path || !PyUnicode_Check(path) || PyUnicode_GET_LENGTH(path) == 0)
-                path = PySys_GetObject("executable");
+                path = lookup_sys("executable");
         if (!path || !PyUnicode_Check(path))
                 return PyBytes_FromString("");
         return PyUnicode_EncodeFSDefault(path);
@@ -142,7 +143,7 @@ static int activate(ModuleState *state) {
                 return r;
         if (!(state->finder_type = finder_type_new(state)) || !(state->loader_type = loader_type_new(state)))
                 return -1;
-        path = PySys_GetObject("path");
+        path = lookup_sys("path");
         if (!path || !PyList_Check(path)) {
                 PyErr_SetString(PyExc_ImportError, "sys.path is no list");
                 return -1;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lookup.h"
 #include "util.h"
 
 /* Magic number, flags, mtime and size of the source: PEP 552. */
@@ -22,10 +23,8 @@ _Static_assert(sizeof(PycHeader) == 16, "format");
 /* A function of importlib's: not by an import, which tells of a lack of memory as of an error of its own. Where there is no
  * such module in sys.modules stock is to answer. */
 static PyObject *external(const char *name) {
-        PyObject *modules = PySys_GetObject("modules"), *module = NULL;
+        PyObject *module = lookup_module("_frozen_importlib_external");
 
-        if (modules && PyDict_Check(modules))
-                module = PyDict_GetItemString(modules, "_frozen_importlib_external");
         return module ? PyObject_GetAttrString(module, name) : PyErr_NoMemory();
 }
 
@@ -142,8 +141,8 @@ static PyObject *pyc_content(const Place *place, const ImageEntry *entry, PyObje
 int pyc_write(ModuleState *state, PyObject *loader, const Place *place, PyObject *code, PyObject *path,
               PyObject *pyc) {
         const ImageEntry *entry = image_entry(&place->mapping->image, place->number);
-        PyObject *unwanted = PySys_GetObject("dont_write_bytecode"), *content, *result;
-        int is_unwanted = unwanted ? PyObject_IsTrue(unwanted) : 0;
+        PyObject *unwanted = lookup_sys("dont_write_bytecode"), *content, *result;
+        int is_unwanted = unwanted ? PyObject_IsTrue(unwanted) : 1;
 
         if (is_unwanted || pyc == Py_None || !entry)
                 return is_unwanted < 0 ? -1 : 0;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lookup.h"
 #include "regex_loaded.h"
 #include "root.h"
 #include "splice.h"
@@ -356,9 +357,9 @@ static bool key_of(PyObject *text, PyObject *flags, ImagePatternKey *ret_key) {
  * name of it (unicode_check_encoding_errors() in Objects/unicodeobject.c), and so changes sys.modules. Debian's headers of
  * a debug build do not say that they are. */
 static bool codecs_are_checked(void) {
-        PyObject *flags = PySys_GetObject("flags");
+        PyObject *flags = lookup_sys("flags");
         PyObject *mode = flags ? PyObject_GetAttrString(flags, "dev_mode") : NULL;
-        bool checked = PySys_GetObject("gettotalrefcount") || !mode || PyObject_IsTrue(mode) != 0;
+        bool checked = lookup_sys("gettotalrefcount") || !mode || PyObject_IsTrue(mode) != 0;
 
         Py_XDECREF(mode);
         PyErr_Clear();
@@ -457,7 +458,7 @@ static void hook_release(Regex *regex) {
 
 /* Return: the dict of a module that is a global variable in a namespace, borrowed, or NULL. */
 static PyObject *namespace_in(PyObject *namespace, const char *name) {
-        PyObject *module = PyDict_GetItemString(namespace, name);
+        PyObject *module = lookup(namespace, name);
 
         return module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
 }
@@ -467,11 +468,11 @@ static int hook_install(ModuleState *state, PyObject *compiler) {
         static PyMethodDef call = { "compile", (PyCFunction)(void (*)(void))hook_call, METH_FASTCALL, NULL };
         PyObject *namespaces[NAMESPACES] = { compiler, namespace_in(compiler, "_parser"),
                                              namespace_in(compiler, "_sre") };
-        PyObject *function = PyDict_GetItemString(compiler, "compile"), *sre_compile, *callable;
+        PyObject *function = lookup(compiler, "compile"), *sre_compile, *callable;
         RegexHook *hook;
         int r;
 
-        sre_compile = namespaces[2] ? PyDict_GetItemString(namespaces[2], "compile") : NULL;
+        sre_compile = namespaces[2] ? lookup(namespaces[2], "compile") : NULL;
         if (!function || !namespaces[1] || !sre_compile || !PyCFunction_Check(sre_compile))
                 return 1;
         if (!state->regex.hook_type && !(state->regex.hook_type = hook_type_new()))
@@ -541,9 +542,7 @@ void regex_executed(ModuleState *state, PyObject *module) {
 }
 
 void regex_activated(ModuleState *state) {
-        PyObject *modules = PySys_GetObject("modules");
-        PyObject *module =
-                modules && PyDict_Check(modules) ? PyDict_GetItemString(modules, "re._compiler") : NULL;
+        PyObject *module = lookup_module("re._compiler");
 
         if (!module || !PyModule_Check(module) || PyInterpreterState_Get() != PyInterpreterState_Main())
                 return;

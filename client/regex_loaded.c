@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lookup.h"
 #include "root.h"
 #include "util.h"
 
@@ -95,13 +96,11 @@ static const Image *module_image(ModuleState *state, PyObject *module, int64_t b
 
 uint64_t regex_loaded_compiler(ModuleState *state) {
         static const char *const names[] = { "re._constants", "re._casefix", "re._parser", "re._compiler" };
-        PyObject *modules = PySys_GetObject("modules");
         int64_t began = process_began();
         const Image *image = NULL;
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
-                PyObject *module =
-                        modules && PyDict_Check(modules) ? PyDict_GetItemString(modules, names[i]) : NULL;
+                PyObject *module = lookup_module(names[i]);
                 const Image *found =
                         module && PyModule_Check(module) ? module_image(state, module, began) : NULL;
 

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "lookup.h"
+
 /* Up to the last slash. Return: a new str, or NULL with an exception. */
 static PyObject *parent_of(PyObject *path) {
         Py_ssize_t length = PyUnicode_GET_LENGTH(path);
@@ -24,7 +26,7 @@ static PyObject *parent_of(PyObject *path) {
 }
 
 static int path_move(PyObject *run_directory, PyObject *client_directory) {
-        PyObject *path = PySys_GetObject("path"), *cache = PySys_GetObject("path_importer_cache");
+        PyObject *path = lookup_sys("path"), *cache = lookup_sys("path_importer_cache");
 
         if (!path || !PyList_Check(path)) {
                 PyErr_SetString(PyExc_ImportError, "sys.path is no list");
@@ -43,11 +45,10 @@ static int path_move(PyObject *run_directory, PyObject *client_directory) {
 
 /* What the .pth line of `shimportctl enable` does, see shimport/describe.py. */
 static int load_and_activate(PyObject *client_directory) {
-        PyObject *modules = PySys_GetObject("modules");
         PyObject *bootstrap = NULL, *external = NULL, *path = NULL, *loader = NULL, *spec = NULL,
                  *module = NULL, *done = NULL;
 
-        if (modules && PyDict_Check(modules) && PyDict_GetItemString(modules, "_shimport"))
+        if (lookup_module("_shimport"))
                 return 0; /* a .pth line came first */
         path = PyUnicode_FromFormat("%U/_shimport.%s.so", client_directory, SHIMPORT_SOABI);
         bootstrap = path ? PyImport_ImportModule("_frozen_importlib") : NULL;
@@ -72,7 +73,7 @@ static int sitecustomize_exec(PyObject *self) {
         PyObject *origin = spec ? PyObject_GetAttrString(spec, "origin") : NULL;
         PyObject *run_directory = origin && PyUnicode_Check(origin) ? parent_of(origin) : NULL;
         PyObject *client_directory = run_directory ? parent_of(run_directory) : NULL;
-        PyObject *modules = PySys_GetObject("modules"), *real = NULL;
+        PyObject *modules = lookup_sys("modules"), *real = NULL;
 
         if (client_directory && path_move(run_directory, client_directory) == 0)
                 load_and_activate(client_directory);

@@ -2,6 +2,7 @@
 
 #include "stock.h"
 
+#include "lookup.h"
 #include "spec.h"
 #include "util.h"
 
@@ -117,7 +118,7 @@ static int is_file_hook(const ModuleState *state, PyObject *hook, PyObject *deta
 
 /* Return: 0; 1 if FileFinder's is not among them; -1 with an exception. */
 static int learn_hooks(ModuleState *state, PyObject *details) {
-        PyObject *hooks = PySys_GetObject("path_hooks");
+        PyObject *hooks = lookup_sys("path_hooks");
         PyObject *name = PyUnicode_FromString("zipimport");
         PyObject *zipimport = name ? PyImport_GetModule(name) : NULL;
 

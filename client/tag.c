@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lookup.h"
 #include "tag.h"
 
 #ifdef Py_GIL_DISABLED
@@ -99,16 +100,22 @@ static int debug_ranges(bool *ret_on) {
                 return -1;
         *ret_on = on;
 #else
-        PyObject *flags = PySys_GetObject("flags"), *options = PySys_GetObject("_xoptions");
+        PyObject *flags = lookup_sys("flags"), *options = lookup_sys("_xoptions");
         PyObject *ignore = flags ? PyObject_GetAttrString(flags, "ignore_environment") : NULL;
+        PyObject *name = ignore ? PyUnicode_FromString("no_debug_ranges") : NULL;
+        int off = name && options && PyDict_Check(options) ? PyDict_Contains(options, name) : -1;
         const char *variable;
 
-        if (!ignore)
+        Py_XDECREF(name);
+        if (off < 0) {
+                Py_XDECREF(ignore);
+                if (!PyErr_Occurred())
+                        PyErr_NoMemory(); /* for what is looked up, and is there always */
                 return -1;
+        }
         variable = PyObject_IsTrue(ignore) ? NULL : getenv("PYTHONNODEBUGRANGES");
         Py_DECREF(ignore);
-        *ret_on = !(variable && *variable) &&
-                  !(options && PyDict_Check(options) && PyDict_GetItemString(options, "no_debug_ranges"));
+        *ret_on = !(variable && *variable) && !off;
 #endif
         return 0;
 }
@@ -116,13 +123,13 @@ static int debug_ranges(bool *ret_on) {
 PyObject *tag_new(const char **ret_options) {
         static const char *const options[2][3] = { { "R", "OR", "oR" }, { "", "O", "o" } };
         BuildId id = { .inside = (uintptr_t)&PyType_Type };
-        PyObject *flags = PySys_GetObject("flags");
+        PyObject *flags = lookup_sys("flags");
         PyObject *optimize;
         PyObject *tag;
         bool ranges;
         long level;
 
-        optimize = flags ? PyObject_GetAttrString(flags, "optimize") : NULL;
+        optimize = flags ? PyObject_GetAttrString(flags, "optimize") : PyErr_NoMemory();
         if (!optimize)
                 return NULL;
         level = PyLong_AsLong(optimize);
