@@ -202,9 +202,9 @@ $(BUILD)/tests/%: $(OBJ)/tests/unit/%.o $(LIBRARIES)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(UNIT_LIBS)
 
 # Stands in front of the C library in the fault tests. Without a sanitizer, whatever it stands before is built with.
-$(BUILD)/tests/fault.so: tests/fault/fault.c
+$(BUILD)/tests/fault.so: $(wildcard tests/fault/*.c) tests/fault/fault.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -fPIC -shared -o $@ $<
+	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -fPIC -shared -o $@ $(filter %.c,$^)
 
 units: $(UNITS) $(BUILD)/tests/fault.so $(BUILD)/bench/attach_load $(BUILD)/bin/shimport-builder
 
@@ -494,7 +494,7 @@ deb:
 
 # ---------------------------------------------------------------------------------------------------------
 
-C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] tests/fault/*.c \
+C_FILES = $(wildcard shared/*.[ch] daemon/*.[ch] client/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] tests/fault/*.[ch] \
         tests/bench/*.c)
 
 format:
