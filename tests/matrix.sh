@@ -39,6 +39,7 @@ result() {
 
 enter_mounts() {
         mount -t proc proc "$MATRIX/proc"
+        mount -t sysfs -o ro sysfs "$MATRIX/sys"
         mount -t tmpfs -o mode=1777 tmpfs "$MATRIX/tmp"
         mount -t tmpfs -o mode=755 tmpfs "$MATRIX/run"
         mount -t tmpfs -o mode=755 tmpfs "$MATRIX/dev"
