@@ -422,7 +422,7 @@ bench:
 	$(call install_packages,$(PACKAGES_BUILD) python3-pytest $(PACKAGES_PROGRAMS))
 	$(BUILDING) build $(BUILD)/bench/staleness_cost
 	@$(TEST_PYTHON) tests/bench/bench.py
-	@$(TEST_PYTHON) tests/bench/chart.py $(BUILD)/bench/results.json $(BUILD)/bench/chart.svg
+	@$(TEST_PYTHON) tests/bench/chart.py $(or $(RESULTS),$(BUILD)/bench/results.json) $(BUILD)/bench/chart.svg
 
 # The README's chart, of what `make bench` measured last.
 chart:

@@ -77,13 +77,43 @@ def run_in_turn(variants, pairs, before=lambda: None, progress=lambda done: None
     return runs
 
 
-def summary(runs):
-    """{"wall"|"cpu"|"inner": {"minimum", "median"}} in milliseconds."""
-    found = {}
-    for field in ("wall", "cpu", "inner"):
-        values = [getattr(run, field) * 1000 for run in runs]
-        found[field] = {"minimum": min(values), "median": statistics.median(values)}
+def run_side_by_side(variants, requests, times, pairs, progress=lambda done: None):
+    """Processes of every variant live at the same time, and each request is made of them in turn, so many times: whatever
+    else the machine does, all have their share of it. {request: {variant: [the least of a process, in seconds]}}. The
+    processes of a round hash texts alike."""
+    found = {request: {name: [] for name in variants} for request in requests}
+    for done in range(pairs):
+        with contextlib.ExitStack() as stack:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            processes = {
+                name: stack.enter_context(
+                    subprocess.Popen([*map(str, command)], env=dict(env, PYTHONHASHSEED=str(done)), **pipes)
+                )
+                for name, (command, env) in variants.items()
+            }
+            for request in requests:
+                taken = {name: [] for name in variants}
+                for turn in range(times):
+                    for name in sorted(variants, reverse=(done + turn) % 2):
+                        processes[name].stdin.write(f"{request}\n")
+                        processes[name].stdin.flush()
+                        taken[name].append(float(processes[name].stdout.readline()))
+                for name, values in taken.items():
+                    found[request][name].append(min(values))
+            for process in processes.values():
+                process.stdin.close()
+        progress(done + 1)
     return found
+
+
+def spread(seconds):
+    """{"minimum", "median"} in milliseconds."""
+    return {"minimum": min(seconds) * 1000, "median": statistics.median(seconds) * 1000}
+
+
+def summary(runs):
+    """{"wall"|"cpu"|"inner": spread()}."""
+    return {field: spread([getattr(run, field) for run in runs]) for field in ("wall", "cpu", "inner")}
 
 
 def private_memory(command, env):
