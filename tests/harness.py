@@ -267,11 +267,10 @@ class Daemon:
 
 
 def level_site(site, interpreter):
-    """Gives a site-packages a .pth and a .start file of somebody else's. From 3.13 on, site imports a codec to read the
-    first .pth file, and from 3.15 on pkgutil and re to run the first .start file. A debug build imports encodings.ascii
-    when it loads its first extension (get_encoded_name of Python/importdl.c), which with shimport is shimport's."""
+    """Gives a site-packages a .pth file of somebody else's. From 3.13 on, site imports a codec to read the first. A debug
+    build imports encodings.ascii when it loads its first extension (get_encoded_name of Python/importdl.c), which with
+    shimport is shimport's."""
     (site / "other.pth").write_text("import encodings.ascii\n" if interpreter.debug else "# nothing\n")
-    (site / "other.start").write_text("os:getpid\n")
 
 
 @dataclass

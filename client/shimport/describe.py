@@ -40,8 +40,9 @@ def site_directory():
 
 
 def activation():
-    """What makes site activate shimport: [file name, content], see site.addpackage() and PEP 829."""
-    if sys.hexversion >= 0x030F0000:
+    """What makes site activate shimport: [file name, content], see site.addpackage() and PEP 829. A .start file has site
+    import pkgutil, re and thirty more, which stock does not: not before it is the only way."""
+    if sys.hexversion >= 0x03120000:
         return ["00-shimport.start", "_shimport:activate\n"]
     return ["00-shimport.pth", ACTIVATE]
 

@@ -330,7 +330,7 @@ def test_what_does_not_compile_or_warns_or_depends_on_the_locale_is_left_to_stoc
 
 
 def test_a_re_that_was_imported_before_is_looked_at(lessons, tmp_path):
-    """By a .pth line that comes before ours, as from 3.15 on by site. One that is not the library's is left alone."""
+    """By a .pth line that comes before ours. One that is not the library's is left alone."""
     lessons.write("known", KNOWN)
     lessons.warm()
     lessons.learn("import known", lessons.known)
