@@ -114,7 +114,10 @@ ALL_LDFLAGS = $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 DAEMON_MODULES = libuv libprotobuf-c inih jansson libsystemd
 DAEMON_LIBS = $(shell pkg-config --libs $(DAEMON_MODULES))
 UNIT_LIBS = $(DAEMON_LIBS) $(shell pkg-config --libs cmocka)
-CLIENT_LIBS = $(shell pkg-config --libs libprotobuf-c)
+# The archive, where there is one that a shared object can be made of: what every process loads is one object, not two.
+PROTOBUF_ARCHIVE = -Wl,--exclude-libs,ALL -Wl,-Bstatic -lprotobuf-c -Wl,-Bdynamic
+CLIENT_LIBS := $(shell $(CC) -shared -o /dev/null -x c /dev/null -Wl,-z,text -Wl,-u,protobuf_c_message_unpack \
+        $(PROTOBUF_ARCHIVE) 2>/dev/null && echo $(PROTOBUF_ARCHIVE) || pkg-config --libs libprotobuf-c)
 
 GEN = $(BUILD)/gen
 OBJ = $(BUILD)/obj
