@@ -143,7 +143,7 @@ help:
 	@echo 'make check          likewise, and runs all tests'
 	@echo 'make check-units    the C tests alone, also with SANITIZE=address,undefined'
 	@echo 'make check-matrix   the tests in a Debian sid chroot, with its CPythons 3.13 and up (as root)'
-	@echo 'make conformance    runs CPythons'"'"' own tests without and with shimport; SUITES="test_import ..."'
+	@echo 'make conformance    runs CPythons'"'"' own tests without and with shimport; SUITES="test_import ..." SET=GC=freeze'
 	@echo 'make conformance-matrix   likewise, in the chroot'
 	@echo 'make race           changes files and imports them, ROUNDS=20000 times, or until KILLS=500 daemons are dead'
 	@echo 'make flood          makes ten thousand changes a second for FLOOD=60 seconds'
@@ -400,14 +400,15 @@ check-matrix:
 	$(call install_packages,$(PACKAGES_MATRIX))
 	@tests/matrix.sh $(PACKAGES_IN_MATRIX)
 
-# SUITES: patterns of CPython's suites, or `all`; empty: those that can tell a difference.
+# SUITES: patterns of CPython's suites, or `all`; empty: those that can tell a difference. SET: of the daemon's configuration.
 SUITES ?=
-export SUITES
+SET ?=
+export SUITES SET
 
 conformance:
 	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_CHECK))
 	$(BUILDING) build
-	@$(TEST_PYTHON) tests/conformance/conformance.py $(SUITES)
+	@$(TEST_PYTHON) tests/conformance/conformance.py $(SUITES) $(addprefix --set ,$(SET))
 
 conformance-matrix:
 	$(call install_packages,$(PACKAGES_MATRIX))

@@ -107,7 +107,7 @@ tar -c --exclude=./build --exclude=./.git . | tar -x --no-same-owner -C "$MATRIX
 
 status=0
 # Other people's programs are compared where they are released: in sid they may not be installable today.
-inside make -C /src "${TARGET:-check}" PACKAGES_PROGRAMS= PACKAGES_SUITES= PYTHONS="$found" SUITES="${SUITES:-}" \
+inside make -C /src "${TARGET:-check}" PACKAGES_PROGRAMS= PACKAGES_SUITES= PYTHONS="$found" SUITES="${SUITES:-}" SET="${SET:-}" \
         -j"$(nproc)" || status=$?
 if [ "${TARGET:-check}" != check ]; then
         exit "$status"

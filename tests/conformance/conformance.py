@@ -2,7 +2,7 @@
 """
 make conformance: CPython's own test suites, without and with shimport, case by case.
 
-    tests/conformance/conformance.py [SUITE...] [--jobs N] [--again N]
+    tests/conformance/conformance.py [SUITE...] [--jobs N] [--again N] [--set GC=freeze]...
 
 For every interpreter that the client is built for and that has a `test` package. A suite whose cases differ is run
 again on both sides, alone: a case differs if the outcomes that either side gave most often do, otherwise it is flaky.
@@ -100,8 +100,8 @@ def compare(pool, both, names, again, say):
     return found
 
 
-def compare_interpreter(interpreter, patterns, jobs, again, say):
-    with harness.public_directory() as directory, sides.Sides(interpreter, directory) as both:
+def compare_interpreter(interpreter, configuration, patterns, jobs, again, say):
+    with harness.public_directory() as directory, sides.Sides(interpreter, directory, configuration) as both:
         if not suites.has_suites(both.stock):
             say(f"Python {interpreter} ({interpreter.executable}) has no test package: left out")
             return []
@@ -115,6 +115,7 @@ def main():
     parser.add_argument("suite", nargs="*", help="patterns; `all` for whatever there is")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--again", type=int, default=3, help="how often what differs is run again")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in the daemon's configuration")
     options = parser.parse_args()
 
     reason = sides.reason_not_to()
@@ -126,7 +127,7 @@ def main():
     found = []
     for interpreter in harness.interpreters():
         found += compare_interpreter(
-            interpreter, patterns, options.jobs, options.again, lambda line: print(line, flush=True)
+            interpreter, options.set, patterns, options.jobs, options.again, lambda line: print(line, flush=True)
         )
 
     rows = []

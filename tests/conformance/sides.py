@@ -74,9 +74,9 @@ class Side:
 
 
 class Sides:
-    """Both, and the daemon of the one: a context manager."""
+    """Both, and the daemon of the one, with lines of its configuration if need be: a context manager."""
 
-    def __init__(self, interpreter, directory):
+    def __init__(self, interpreter, directory, configuration=()):
         self.interpreter = interpreter
         directory = pathlib.Path(directory)
         site = pathlib.Path(interpreter.describe()["site_dir"])
@@ -85,7 +85,8 @@ class Sides:
             path.mkdir(parents=True, exist_ok=True)
         self.stock = Side("stock", interpreter, directory, site, socket)
         self.shim = Side("shim_", interpreter, directory, site, socket)  # paths of one length
-        self.daemon = harness.Daemon(socket, prefix=self.shim.command())
+        config = "\n".join(["[daemon]", *configuration, ""]) if configuration else None
+        self.daemon = harness.Daemon(socket, config=config, prefix=self.shim.command())
 
     def __iter__(self):
         return iter((self.stock, self.shim))
