@@ -269,23 +269,24 @@ static PyObject *writer_set_compiler(PyObject *self, PyObject *args) {
         Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(seal_doc, "seal(tag, root, generation, dev, ino, seed)\n--\n\n"
-                       "Write the image into a new memfd and seal it; its descriptor.");
+PyDoc_STRVAR(seal_doc, "seal(tag, root, generation, dev, ino, seed, fd=-1)\n--\n\n"
+                       "Write the image into an empty memfd, or a new one, and seal it; its descriptor.");
 
 static PyObject *writer_seal(PyObject *self, PyObject *args) {
         unsigned long long generation, dev, ino, seed;
         ImageIdentity identity;
-        int fd, r;
+        int fd = -1, r;
 
-        if (!PyArg_ParseTuple(args, "syKKKK:seal", &identity.tag, &identity.root_path, &generation, &dev,
-                              &ino, &seed))
+        if (!PyArg_ParseTuple(args, "syKKKK|i:seal", &identity.tag, &identity.root_path, &generation, &dev,
+                              &ino, &seed, &fd))
                 return NULL;
         identity.generation = generation;
         identity.root_dev = dev;
         identity.root_ino = ino;
         identity.hash_seed = seed;
         Py_BEGIN_ALLOW_THREADS
-        r = image_writer_seal(((Writer *)self)->writer, &identity, &fd);
+        r = fd < 0 ? image_writer_seal(((Writer *)self)->writer, &identity, &fd)
+                   : image_writer_write(((Writer *)self)->writer, &identity, fd);
         Py_END_ALLOW_THREADS
         return r < 0 ? raise_errno(r) : PyLong_FromLong(fd);
 }

@@ -8,7 +8,8 @@
  * that everybody maps, so it needs none, and asking the user database might block the loop. */
 #define BUILDER_GROUP 65534
 
-#define BUILDER_FD 3 /* the builder's end of the conversation */
+#define BUILDER_FD 3       /* the builder's end of the conversation */
+#define BUILDER_IMAGE_FD 4 /* an empty memfd of its own, for the image; it can make no other */
 
 #define BUILDER_ARGUMENTS_MAX 24
 

@@ -30,6 +30,7 @@
 #include "builder_command.h"
 #include "confine.h"
 #include "log.h"
+#include "memfd.h"
 #include "message.h"
 #include "packet.h"
 #include "paths.h"
@@ -143,6 +144,24 @@ static void service_refuse(const Service *service, Packet *packet, const char *r
                 (void)packet_send(BUILDER_FD, buffer, size, NULL, 0);
 }
 
+/* The file of the image is this user's by being made here: a builder that could make more of them would have more memory
+ * than its address space. Return: 0 or a negative errno. */
+static int service_make_image(void) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        r = memfd_new("shimport-image", &fd);
+        if (r < 0)
+                return r;
+        if (fd == BUILDER_IMAGE_FD) { /* to be closed by neither of us */
+                r = fcntl(fd, F_SETFD, 0) < 0 ? -errno : 0;
+                if (r == 0)
+                        (void)steal_fd(&fd);
+                return r;
+        }
+        return dup2(fd, BUILDER_IMAGE_FD) < 0 ? -errno : 0;
+}
+
 /* Return: only on failure, a negative errno. */
 static int service_exec(const Service *service, const char *executable, const Shimport__BuildJob *job) {
         _cleanup_free_ char *client = NULL, *script = NULL, *options = NULL;
@@ -159,9 +178,12 @@ static int service_exec(const Service *service, const char *executable, const Sh
         if (!options || asprintf(&script, "%s/shimport/builder.py", client) < 0)
                 return -ENOMEM;
         builder_arguments(executable, options, script, arguments);
+        r = service_make_image();
+        if (r < 0)
+                return r;
         if (chdir("/") < 0 || fcntl(BUILDER_FD, F_SETFD, 0) < 0) /* from here on the interpreter's */
                 return -errno;
-        r = confine_self(BUILDER_FD, service->seconds);
+        r = confine_self(BUILDER_IMAGE_FD, service->seconds);
         if (r < 0)
                 return r;
         execve(executable, arguments, builder_environment);

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -94,6 +95,29 @@ static const int refused_calls[] = {
         SYS_tkill,
         SYS_rt_sigqueueinfo,
         SYS_rt_tgsigqueueinfo,
+        SYS_kcmp,
+        /* other processes of the same user to hinder: their priority, their processors, their memory */
+        SYS_setpriority,
+        SYS_ioprio_set,
+        SYS_sched_setaffinity,
+        SYS_sched_setattr,
+        SYS_sched_setparam,
+        SYS_sched_setscheduler,
+        SYS_migrate_pages,
+        SYS_move_pages,
+        /* memory that is no part of our address space: what there must be of it is there already */
+        SYS_memfd_create,
+#ifdef SYS_memfd_secret
+        SYS_memfd_secret,
+#endif
+        /* memory and messages that stay when we are gone */
+        SYS_shmget,
+        SYS_shmat,
+        SYS_msgget,
+        SYS_msgsnd,
+        SYS_semget,
+        SYS_mq_open,
+        SYS_mq_unlink,
         /* files to change; to open one for writing is told by the flags */
         SYS_truncate,
         SYS_mkdirat,
@@ -166,7 +190,7 @@ static const int refused_calls[] = {
         SYS_personality,
 };
 
-#define FILTER_MAX 256
+#define FILTER_MAX 512
 
 typedef struct Filter {
         struct sock_filter code[FILTER_MAX];
@@ -197,7 +221,7 @@ static void filter_refuse(Filter *filter, int call, int error) {
         filter_return(filter, error);
 }
 
-/* What an argument must be like for a call to be allowed, or must not. */
+/* What an argument must be like for a call to be allowed, or must not; of those that refuse, a call may have several. */
 typedef struct FilterRule {
         int call;
         unsigned argument;
@@ -210,9 +234,10 @@ static void filter_judge(Filter *filter, const FilterRule *rule) {
         filter_add(filter,
                    (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)rule->call, 0, 4));
         filter_load(filter, argument_offset(rule->argument));
-        filter_add(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | rule->test | BPF_K, rule->value, 0, 1));
-        filter_return(filter, rule->allows ? 0 : EPERM);
-        filter_return(filter, rule->allows ? EPERM : 0);
+        filter_add(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | rule->test | BPF_K, rule->value,
+                                                        rule->allows ? 1 : 0, rule->allows ? 0 : 1));
+        filter_return(filter, EPERM);
+        filter_load(filter, offsetof(struct seccomp_data, nr));
 }
 
 static int confine_calls(void) {
@@ -221,7 +246,14 @@ static int confine_calls(void) {
                 { SYS_clone, 0, BPF_JSET, CLONE_THREAD, true },     /* a thread is a part of us */
                 { SYS_kill, 0, BPF_JEQ, (uint32_t)getpid(), true }, /* we may end ourselves */
                 { SYS_tgkill, 0, BPF_JEQ, (uint32_t)getpid(), true },
+                { SYS_prlimit64, 0, BPF_JEQ, 0, true }, /* our own limits */
                 { SYS_openat, 2, BPF_JSET, writing, false },
+                { SYS_fcntl, 1, BPF_JEQ, F_SETOWN, false }, /* the kernel would signal another in our name */
+                { SYS_fcntl, 1, BPF_JEQ, F_SETOWN_EX, false },
+                { SYS_ioctl, 1, BPF_JEQ, FIOSETOWN, false },
+                { SYS_ioctl, 1, BPF_JEQ, SIOCSPGRP, false },
+                { SYS_ioctl, 1, BPF_JEQ, TIOCSTI,
+                  false }, /* or who sits at the terminal would seem to type */
 #ifdef SYS_open
                 { SYS_open, 1, BPF_JSET, writing, false },
 #endif
@@ -229,6 +261,8 @@ static int confine_calls(void) {
         Filter filter = { .n = 0 };
         struct sock_fprog program = { .filter = filter.code };
 
+        _Static_assert(2 * ELEMENTSOF(refused_calls) + 5 * ELEMENTSOF(rules) + 16 <= FILTER_MAX,
+                       "the filter has room");
         filter_load(&filter, offsetof(struct seccomp_data, arch));
         filter_add(&filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0));
         filter_return(&filter, EPERM);

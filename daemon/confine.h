@@ -14,7 +14,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Memory of the builder; an image is far smaller. Not that of the mapped files alone: all of its address space. */
+/* Memory of the builder; an image is far smaller. All of its address space: files in memory, which would be more, it can
+ * make none beside the one that it is given. */
 #define CONFINE_MEMORY_MAX (UINT64_C(8) << 30)
 
 /* An image, which is a file to the kernel. */
@@ -33,7 +34,7 @@ int confine_become(uid_t uid);
 
 /**
  * confine_self() - give up the rest: descriptors above `last_fd`, what is beyond the limits, new privileges, and by a
- * filter of system calls the network, writing files, starting processes, and looking into others
+ * filter of system calls the network, writing files, starting processes, and looking into or hindering others
  * @cpu_seconds:        of processor time
  *
  * Where the processor is one whose system calls the filter does not know, there is none.

@@ -490,9 +490,8 @@ static int writer_pattern_buckets(const ImageWriter *writer, Buffer *buckets, ui
         return 0;
 }
 
-int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *ret_fd) {
+int image_writer_write(ImageWriter *writer, const ImageIdentity *identity, int fd) {
         _cleanup_(buffer_done) Buffer buckets = { 0 }, pattern_buckets = { 0 };
-        _cleanup_(fd_closep) int fd = -1;
         ImageHeader header = {
                 .version = IMAGE_VERSION,
                 .header_size = sizeof(header),
@@ -561,15 +560,21 @@ int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *r
         }
         header.total_size = offset;
 
-        r = memfd_new("shimport-image", &fd);
-        if (r >= 0)
-                r = memfd_resize(fd, header.total_size);
+        r = memfd_resize(fd, header.total_size);
         if (r >= 0)
                 r = memfd_write(fd, 0, &header, sizeof(header));
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(parts); i++)
                 r = memfd_write(fd, parts[i].table->offset, parts[i].buffer->data, parts[i].buffer->size);
+        return r < 0 ? r : memfd_seal(fd);
+}
+
+int image_writer_seal(ImageWriter *writer, const ImageIdentity *identity, int *ret_fd) {
+        _cleanup_(fd_closep) int fd = -1;
+        int r;
+
+        r = memfd_new("shimport-image", &fd);
         if (r >= 0)
-                r = memfd_seal(fd);
+                r = image_writer_write(writer, identity, fd);
         if (r < 0)
                 return r;
         *ret_fd = steal_fd(&fd);

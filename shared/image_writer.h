@@ -120,7 +120,15 @@ typedef struct ImageIdentity {
 } ImageIdentity;
 
 /**
- * image_writer_seal() - write the image into a new memfd and seal it
+ * image_writer_write() - write the image into an empty memfd and seal it
+ * @fd:         borrowed
+ *
+ * Return: 0, or a negative errno of the memfd calls, -EEXIST for a name twice in one directory, -ENOMEM.
+ */
+int image_writer_write(ImageWriter *writer, const ImageIdentity *identity, int fd);
+
+/**
+ * image_writer_seal() - likewise, into a new memfd
  *
  * Return: 0, or a negative errno of the memfd calls, -EEXIST for a name twice in one directory, -ENOMEM.
  */

@@ -2,7 +2,7 @@
 """The builder: turns one root into one sealed image, then ends.
 
 The daemon starts it as `PYTHON -I -S -B .../builder.py` under the user who owns the root, with a packet socket as
-descriptor 3. It compiles, and never executes a module; it writes no file. What it puts into the image is what stock's
+descriptor 3 and an empty memory file for the image as descriptor 4. It compiles, and never executes a module; it writes no file. What it puts into the image is what stock's
 FileFinder would find and SourceFileLoader.get_code() would load (importlib/_bootstrap_external.py), as far as that is
 beyond doubt: anything else gets an entry of KIND_STOCK with the reason, and the processes ask stock for it.
 
@@ -33,6 +33,7 @@ from shimport.patterns import Patterns
 from shimport.reading import RACY, LeftOut, Source, fresh_since, is_utf8, reason_of
 
 JOB_FD = 3
+IMAGE_FD = 4  # the only memory file that a builder has, for it may make none
 
 # The limits of one image, far above any directory of modules that is one: beyond them the root stays with stock.
 MAX_ENTRIES = 500_000
@@ -628,6 +629,7 @@ def main():
             job.root_stat.st_dev,
             job.root_stat.st_ino,
             int.from_bytes(os.urandom(8), "little"),
+            IMAGE_FD,
         )
     except (LeftOut, OSError, MemoryError) as error:
         channel.finish(tag, str(error) or type(error).__name__, -1, 0, 0, 0, 0, False, False)

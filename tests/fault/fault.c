@@ -185,9 +185,9 @@ __attribute__((constructor)) static void begin(void) {
 
                 if (mapped != MAP_FAILED)
                         fault_control = mapped;
-                if (strcmp(program_invocation_short_name, "shimport-builder") == 0)
-                        control_fd = fd;
-                else
-                        REAL(close)(fd);
+                if (strcmp(program_invocation_short_name, "shimport-builder") ==
+                    0) /* above what it has a use for */
+                        control_fd = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 64);
+                REAL(close)(fd);
         }
 }

@@ -111,7 +111,7 @@ def test_a_builder_may_read_and_no_more(interpreter, place, who):
             wire.ask_attach(connection, described, [str(site)])
         log = harness.wait_until(lambda: ": END" in daemon.log() and daemon.log(), "the probe")
     seen = json.loads("".join(line.partition(": PROBE ")[2] for line in log.splitlines()))
-    assert seen["fds"] == [0, 1, 2, 3]
+    assert seen["fds"] == [0, 1, 2, 3, 4]
     assert (seen["uid"], seen["gid"], seen["groups"]) == ([who] * 3, [65534] * 3, [])
     assert set(seen["caps"]) == {"0" * 16}
     assert (seen["new"], seen["seccomp"]) == ("1", "2")

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 
 #include "builder.pb-c.h"
+#include "builder_command.h"
 #include "image_writer.h"
-#include "memfd.h"
 #include "message.h"
 #include "packet.h"
 #include "scratch.h"
@@ -67,19 +67,18 @@ static int make_image(int root, const char *mode) {
         ImageWriter *writer;
         uint32_t directory;
         struct stat st;
-        int fd = -1;
 
         fstat(root, &st);
         identity.root_dev = st.st_dev;
         identity.root_ino = st.st_ino + (strcmp(mode, "elsewhere") == 0);
         if (image_writer_new(&writer) < 0 ||
             image_writer_add_directory(writer, "", IMAGE_DIRECTORY_COMPLETE, &directory) < 0 ||
-            image_writer_add_entry(writer, &entry) < 0 || image_writer_seal(writer, &identity, &fd) < 0)
+            image_writer_add_entry(writer, &entry) < 0)
+                _exit(7);
+        if (strcmp(mode, "unsealed") != 0 && image_writer_write(writer, &identity, BUILDER_IMAGE_FD) < 0)
                 _exit(7);
         image_writer_free(writer);
-        if (strcmp(mode, "unsealed") == 0)
-                (void)memfd_new("unsealed", &fd);
-        return fd;
+        return BUILDER_IMAGE_FD;
 }
 
 static void finish(const char *error, int fd) {
