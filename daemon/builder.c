@@ -29,6 +29,11 @@
 #define PACKETS_AT_ONCE 64
 #define READS_AT_ONCE 16
 
+/* A builder has no more directories than these watched: the daemon keeps their names until the image is built. An honest
+ * one gives up at 500,000 entries (client/shimport/builder.py), some fifty bytes of name each. */
+#define SCANNED_MAX 500000
+#define SCANNED_BYTES_MAX (64u << 20)
+
 /* After its result a builder has nothing left to do. */
 #define EXIT_GRACE_MS 2000
 
@@ -41,6 +46,7 @@ typedef enum BuilderState {
 struct Builder {
         BuilderState state;
         bool is_child; /* else it is the service's, and all there is of it is the channel */
+        bool hung_up;  /* WORKING, and there will be no result */
         uv_process_t process;
         uv_poll_t channel, errors;
         uv_timer_t deadline;
@@ -53,6 +59,7 @@ struct Builder {
         char line[256];            /* the line at hand */
         char last_line[256];
         size_t line_size;
+        size_t scanned, scanned_bytes; /* directories, and their names */
         uint64_t timeout_ms;
         Packet packet;
         MessageDecoder decoder;
@@ -151,7 +158,7 @@ static void on_deadline(uv_timer_t *timer) {
         }
         snprintf(error, sizeof(error), "the builder was not ready within %llu seconds",
                  (unsigned long long)builder->timeout_ms / 1000);
-        builder_fail(builder, error);
+        builder_fail(builder, builder->hung_up ? "the builder hung up without a result, and went on" : error);
 }
 
 static int builder_send(Builder *builder, const Shimport__ToBuilder *message, const int *fds, size_t n_fds) {
@@ -168,13 +175,29 @@ static int builder_send(Builder *builder, const Shimport__ToBuilder *message, co
         return packet_send(builder->fd, buffer, size, fds, n_fds);
 }
 
+/* Return: NULL, or what is wrong with it. */
+static const char *builder_count_scan(Builder *builder, const Shimport__BuildScan *scan) {
+        if (scan->n_paths != builder->packet.n_fds)
+                return "the builder broke the protocol: a scan without its descriptors";
+        for (size_t i = 0; i < scan->n_paths; i++) {
+                if (scan->paths[i].len && !message_is_path(&scan->paths[i]))
+                        return "the builder broke the protocol: a scan of what is no path";
+                builder->scanned_bytes += scan->paths[i].len;
+        }
+        builder->scanned += scan->n_paths;
+        if (builder->scanned > SCANNED_MAX || builder->scanned_bytes > SCANNED_BYTES_MAX)
+                return "the builder has more directories watched than an image may have";
+        return NULL;
+}
+
 static void builder_scan(Builder *builder, const Shimport__BuildScan *scan) {
         Shimport__BuildScanned scanned = SHIMPORT__BUILD_SCANNED__INIT;
         Shimport__ToBuilder message = SHIMPORT__TO_BUILDER__INIT;
         protobuf_c_boolean watched[PACKET_FDS_MAX];
+        const char *wrong = builder_count_scan(builder, scan);
 
-        if (scan->n_paths != builder->packet.n_fds) {
-                builder_fail(builder, "the builder broke the protocol: a scan without its descriptors");
+        if (wrong) {
+                builder_fail(builder, wrong);
                 return;
         }
         for (size_t i = 0; i < scan->n_paths; i++)
@@ -215,11 +238,16 @@ static int builder_receive(Builder *builder) {
         r = packet_recv(builder->fd, &builder->packet);
         if (r == -EAGAIN)
                 return r;
+        if (r == PACKET_E_TRUNCATED) {
+                builder_fail(builder, "the builder broke the protocol: a packet that is too long");
+                return -EAGAIN;
+        }
         if (r && !builder->is_child) {
                 builder_fail(builder, "the builder service ended without a result: its log says more");
                 return -EAGAIN;
         }
         if (r) { /* it ends without a result: its exit status says more */
+                builder->hung_up = true;
                 uv_poll_stop(&builder->channel);
                 uv_timer_start(&builder->deadline, on_deadline, EXIT_GRACE_MS, 0);
                 return -EAGAIN;
