@@ -122,6 +122,11 @@ int queue_add(Queue *queue, QueueTicket *ticket) {
         return 0;
 }
 
+bool queue_has_room(const Queue *queue, const User *user) {
+        return queue->n_waiting < QUEUE_WAITING_MAX / 2 &&
+               (!user_is_limited(user) || user->waiting < (queue->waiting_max + 1) / 2);
+}
+
 void queue_remove(Queue *queue, QueueTicket *ticket) {
         if (!queue_ticket_waits(ticket))
                 return;

@@ -63,6 +63,10 @@ void queue_ticket_init(QueueTicket *ticket, User *user, bool (*start)(QueueTicke
 /* Return: 0, QUEUE_E_FULL or QUEUE_E_USER. */
 int queue_add(Queue *queue, QueueTicket *ticket);
 
+/* May a build of this user wait that nobody has asked for? Not where those take half of the places already: whoever makes
+ * changes, or says that there are some, leaves room for what is asked for. */
+bool queue_has_room(const Queue *queue, const User *user);
+
 /* Take out a ticket that may or may not wait. */
 void queue_remove(Queue *queue, QueueTicket *ticket);
 

@@ -205,6 +205,7 @@ int root_new(Store *store, const RootKey *key, uid_t owner, User *user, Root **r
         root->image = IMAGE_FILE_NONE;
         wanted_init(&root->wanted, store_wanted_total(store));
         list_init(&root->link);
+        list_init(&root->same_generation);
         list_init(&root->waiters);
         patterns_init(&root->patterns);
         queue_ticket_init(&root->ticket, user_hold(user), root_start);
@@ -227,6 +228,7 @@ Root *root_free(Root *root) {
         change_log_clear(&root->changes);
         patterns_clear(&root->patterns);
         store_withdraw(root->store, &root->image);
+        list_unlink(&root->same_generation);
         root->user->roots--;
         users_put(store_users(root->store), root->user);
         users_put(store_users(root->store), root->ticket.user);
@@ -509,7 +511,7 @@ static void root_publish(Root *root, ImageFile *file, const BuilderOutcome *outc
         root->learns = outcome->learns;
         if (!root->learns)
                 wanted_clear(&root->wanted);
-        root->generation = root->build_generation;
+        store_set_generation(store, root, root->build_generation);
         root->built_ms = store_now(store) - root->build_started;
         root->built_at = (uint64_t)time(NULL);
         store_count_build(store, root, true);

@@ -104,6 +104,7 @@ struct Root {
         WatchSet watched;
         uint64_t texts_when_whole; /* bytes of the texts of the last image that took over nothing */
         uint64_t generation;
+        List same_generation; /* in the store's */
         uint64_t built_ms;
         uint64_t built_at, last_attach; /* seconds since the epoch */
         uint64_t attaches;

@@ -68,7 +68,7 @@ int root_adopt(Root *root, ImageFile *file, const Staleness *state, const KeptNo
         *file = IMAGE_FILE_NONE;
         watch_set_move(&root->watched, &root->watching);
         store_account(store, &root->image, root->user);
-        root->generation = root->image.image.header->generation;
+        store_set_generation(store, root, root->image.image.header->generation);
         root->texts_when_whole = note->texts_when_whole;
         root->declined = note->declined;
         root->is_public = paths_are_public(root_path(root));

@@ -22,6 +22,9 @@
 /* How often to look whether what lingers has gone. Whoever wants to know looks at once. */
 #define SWEEP_MS 60000
 
+/* A report names as many generations as it likes: what is found by walking is a few of them, and not all. */
+#define GENERATIONS 1024
+
 struct Store {
         uv_loop_t *loop;
         uv_timer_t timer; /* until the next stale root is due */
@@ -35,6 +38,7 @@ struct Store {
         const char *client_path;
         void *tree; /* tsearch(3) tree of Root */
         List roots;
+        List generations[GENERATIONS]; /* the roots that have an image, by its generation */
         size_t n_roots, n_images;
         uint64_t memory; /* of the images that are handed out */
         WantedTotal wanted_total;
@@ -86,6 +90,8 @@ int store_new(uv_loop_t *loop, Watch *watch, Queue *queue, Users *users, const C
         store->config = config;
         store->client_path = client_path;
         list_init(&store->roots);
+        for (size_t i = 0; i < GENERATIONS; i++)
+                list_init(&store->generations[i]);
         lingers_init(&store->lingers, users);
         uv_timer_init(loop, &store->timer);
         uv_timer_init(loop, &store->sweep);
@@ -230,10 +236,16 @@ Root *store_find(Store *store, const RootKey *key) {
         return found ? *found : NULL;
 }
 
+void store_set_generation(Store *store, Root *root, uint64_t generation) {
+        root->generation = generation;
+        list_unlink(&root->same_generation);
+        list_append(&store->generations[generation % GENERATIONS], &root->same_generation);
+}
+
 /* Return: the root whose image is of that generation, or NULL. */
 static Root *store_find_generation(const Store *store, uint64_t generation) {
-        list_for_each(link, &store->roots) {
-                Root *root = list_entry(link, Root, link);
+        list_for_each(link, &store->generations[generation % GENERATIONS]) {
+                Root *root = list_entry(link, Root, same_generation);
 
                 if (root->generation == generation)
                         return root;
@@ -459,6 +471,10 @@ void store_schedule(Store *store, const Root *root) {
 static bool store_build_again(Store *store, Root *root) {
         int fd;
 
+        if (!queue_has_room(store->queue, root->user)) {
+                root->due = uv_now(store->loop) + QUEUE_FULL_PAUSE_MS;
+                return true;
+        }
         fd = root_reopen(root);
         if (fd < 0) { /* the next attach brings what is there now */
                 log_about(&(LogAbout){ .root = root->key.path, .image = root->generation }, LOG_LEVEL_NOTICE,

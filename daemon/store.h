@@ -84,6 +84,9 @@ void store_outdated(Store *store, uint64_t generation);
 /* A process of that user compiled regular expressions that no image had. */
 void store_learn(Store *store, uid_t uid, Shimport__Pattern *const *patterns, size_t n);
 
+/* A root has an image of this generation now, by which store_outdated() and store_learn() find it. */
+void store_set_generation(Store *store, Root *root, uint64_t generation);
+
 /* The record of a root, or NULL. */
 Root *store_find(Store *store, const RootKey *key);
 
