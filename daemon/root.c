@@ -308,12 +308,11 @@ void root_hurry(Root *root, User *user) {
         users_put(store_users(root->store), before);
 }
 
-void root_evict(Root *root) {
+void root_evict(Root *root, const char *limit, uint64_t most) {
         LogAbout about = root_about(root);
 
-        snprintf(root->reason, sizeof(root->reason),
-                 "withdrawn: it gave way to others, as MemoryMax= is %llu",
-                 (unsigned long long)store_config(root->store)->memory_max);
+        snprintf(root->reason, sizeof(root->reason), "withdrawn: it gave way to others, as %s is %llu", limit,
+                 (unsigned long long)most);
         log_about(&about, LOG_LEVEL_WARNING, "%s: %s", root_path(root), root->reason);
         queue_remove(store_queue(root->store), &root->ticket);
         if (root->builder)

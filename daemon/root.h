@@ -169,9 +169,9 @@ void root_reconfigure(Root *root);
 /* A process has imported modules whose code the image does not hold: names as in wanted_add(). */
 void root_want(Root *root, uid_t uid, const ProtobufCBinaryData *names, size_t n);
 
-/* Let go of its image, so that there is room for others: it is built again when it is asked for, and the more often
- * that has happened, the later. */
-void root_evict(Root *root);
+/* Let go of its image, so that there is room for others within a limit of that name: it is built again when it is asked
+ * for, and the more often that has happened, the later. */
+void root_evict(Root *root, const char *limit, uint64_t most);
 
 /* There is room again. */
 void root_retry(Root *root);

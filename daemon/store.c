@@ -357,7 +357,7 @@ bool store_make_room(Store *store, Root *root, uint64_t size) {
                     store->n_images + (size && !replaces) <= STORE_IMAGES_MAX)
                         break;
                 if (other != root && root_is_served(other) && !image_file_is_mapped(&other->image))
-                        root_evict(other);
+                        root_evict(other, "MemoryMax=", store->config->memory_max);
         }
         fits = store_fits(store, size, freed) && store->n_images + (size && !replaces) <= STORE_IMAGES_MAX &&
                store->lingers.n < LINGERS_MAX;
@@ -389,7 +389,7 @@ bool store_make_user_room(Store *store, Root *root, uint64_t size) {
                         break;
                 if (other != root && other->user == user && root_is_served(other) &&
                     !image_file_is_mapped(&other->image))
-                        root_evict(other);
+                        root_evict(other, "MemoryMaxPerUser=", most);
         }
         return user->memory - freed + size <= most;
 }

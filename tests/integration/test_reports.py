@@ -42,9 +42,9 @@ def image_of(daemon, root):
     return next((image for image in daemon.status()["images"] if image["root"] == str(root)), {})
 
 
-def start_as(uid, code, *arguments):
+def start_as(uid, code, *arguments, **options):
     command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", sys.executable, "-c", ASK + code]
-    return subprocess.Popen([str(part) for part in [*command, *arguments]])
+    return subprocess.Popen([str(part) for part in [*command, *arguments]], **options)
 
 
 @pytest.fixture(scope="module")
