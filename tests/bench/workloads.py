@@ -70,7 +70,9 @@ class Workloads:
         return self.full if name in APPLICATIONS else self.pair
 
     def script(self, name, text):
-        path = self.directory / f"bench-{name}.py"  # no name that can be imported
+        """In a directory of its own, the first in its sys.path."""
+        path = self.directory / "scripts" / name / f"bench-{name}.py"  # no name that can be imported
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
 
@@ -78,6 +80,7 @@ class Workloads:
         """{"stock", and those of ours: (command, environment)} that run a script."""
         path = self.script(name, text)
         pair = pair or self.pair_of(name)
+        self.daemon.warm(pair.shim, paths=[path.parent])
         env = dict(self.env, **environment)
         found = {"stock": ([pair.stock, path], env)}
         return found | {variant: ([pair.shim, path], env | OURS[variant]) for variant in ours}
