@@ -204,6 +204,22 @@ def test_what_is_forbidden_is_refused_and_limits_end_a_builder(one_python, place
         victim.wait()
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64")
+def test_a_builder_cannot_hinder_others_of_its_user(interpreter, place):
+    """The kernel itself would let it: one of the same user and group, with no capability more."""
+    victim = subprocess.Popen(["setpriv", f"--reuid={ALICE}", "--regid=65534", "--clear-groups", "sleep", "1000"])
+    try:
+        with Neighbours(place / "own", interpreter, ["tries_all"], victim.pid) as neighbours:
+            os.chown(neighbours.roots["tries_all"], ALICE, ALICE)
+            neighbours.ask(*neighbours.roots.values())
+            reason = harness.wait_until(neighbours.failed, "it to fail")["tries_all"]
+            assert re.fullmatch(FORBIDDEN["tries_all"], reason), reason
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
+
+
 def limits_of(pid):
     """The hard limits, as the kernel tells them."""
     text = pathlib.Path(f"/proc/{pid}/limits").read_text()
