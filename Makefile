@@ -520,7 +520,7 @@ CPPCHECK = cppcheck --quiet --std=c11 --enable=warning,performance,portability -
 CLIENT_INCLUDE = "$$(client/pythons.sh --builds | head -n 1 | cut -f 2)"
 
 # clang-tidy and the analyser see the extension as the first interpreter compiles it.
-lint:
+lint: $(GEN_HEADERS)
 	clang-format --dry-run --Werror $(C_FILES)
 	$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang build units
 	clang-tidy --quiet $(filter shared/%.c daemon/%.c,$(C_FILES)) -- \

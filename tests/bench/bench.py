@@ -97,16 +97,18 @@ class Bench:
         text = measure.TIMED.format(suite.make(self.directory))
         return self.measure("suite", self.sides.variants("suite", text, pair=self.sides.full), pairs)
 
-    def real_tests(self, pairs):
+    def real_tests(self, package, pairs):
         """(summaries, what the tests gave), or None where they cannot be run. Both sides must give the same."""
-        stock = real_tests.outcome(self.sides.full.stock, self.env, self.directory)
+        stock = real_tests.outcome(package, self.sides.full.stock, self.env, self.directory)
         if stock is None:
             return None
         for variant, changes in OURS.items():
-            ours = real_tests.outcome(self.sides.full.shim, self.env | changes, self.directory)
-            assert ours == stock, f"{real_tests.PACKAGE}: other results with {variant}"
-        variants = self.sides.variants("real-tests", measure.TIMED.format(real_tests.STATEMENTS), OURS, pair=self.sides.full)
-        return self.measure("real tests", variants, pairs), stock[1]
+            ours = real_tests.outcome(package, self.sides.full.shim, self.env | changes, self.directory)
+            assert ours == stock, f"{package}'s tests: other results with {variant}"
+        self.sides.full.warm()
+        text = measure.TIMED.format(real_tests.statements(package))
+        variants = self.sides.variants(f"tests-{package}", text, OURS, pair=self.sides.full)
+        return self.measure(f"{package}'s tests", variants, pairs), stock[1]
 
     def distributions(self, pairs):
         """{"call"|"both": summaries}: importlib.metadata.entry_points() alone, and with the import that it takes."""
@@ -268,16 +270,17 @@ def report_suite(bench):
 
 
 def report_real_tests(bench):
-    tests = bench.real_tests(PAIRS)
-    if tests is None:
-        print(f"pytest of {real_tests.PACKAGE}: its tests cannot be run here")
-        return
-    found, outcome = tests
-    print(
-        f"pytest of {real_tests.PACKAGE}, {outcome}, the same on both sides; whole process, user+sys, stock"
-        f" {found['stock']['cpu']['median']:.0f} ms, of that "
-        + ", ".join(f"{variant} {both(found, 'cpu', variant=variant)}" for variant in OURS)
-    )
+    for package in real_tests.RUNS:
+        tests = bench.real_tests(package, PAIRS)
+        if tests is None:
+            print(f"pytest over {package}'s tests: they cannot be run here")
+            continue
+        found, outcome = tests
+        print(
+            f"pytest over {package}'s {' '.join(real_tests.RUNS[package])}, {outcome}, the same on both sides; whole process,"
+            f" user+sys, stock {found['stock']['cpu']['median']:.0f} ms, of that "
+            + ", ".join(f"{variant} {both(found, 'cpu', variant=variant)}" for variant in OURS)
+        )
 
 
 def report_distributions(bench):

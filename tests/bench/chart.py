@@ -14,7 +14,7 @@ import statistics
 import sys
 from xml.sax.saxutils import escape
 
-NAMES = {"stdlib": "standard library", "real tests": "a real test run"}
+NAMES = {"stdlib": "standard library"}
 BARS = (("shimport", "#4878a8", "as it is"), ("everything", "#2f9e6e", "everything on"))
 MEAN = "geometric mean"
 
