@@ -189,14 +189,16 @@ int patterns_add(Patterns *patterns, const Shimport__Pattern *message) {
 }
 
 int patterns_give(Patterns *patterns, Shimport__BuildPattern ***ret_list, size_t *ret_n) {
-        Shimport__BuildPattern **list = NULL;
+        Shimport__BuildPattern **list;
         size_t n = 0, size = 0;
 
-        if (patterns->n_waiting) {
-                list = malloc(patterns->n_waiting * sizeof(*list));
-                if (!list)
-                        return -ENOMEM;
-        }
+        *ret_list = NULL;
+        *ret_n = 0;
+        if (patterns->n_waiting == 0)
+                return 0;
+        list = malloc(patterns->n_waiting * sizeof(*list));
+        if (!list)
+                return -ENOMEM;
         list_for_each(link, &patterns->waiting) {
                 Pattern *pattern = list_entry(link, Pattern, link);
 
