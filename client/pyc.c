@@ -30,7 +30,9 @@ static PyObject *external(const char *name) {
 
 /* int(os.stat_result.st_mtime), rounded as that float is. */
 static uint32_t mtime_seconds(uint64_t ns) {
-        return (uint32_t)(int64_t)((double)(ns / 1000000000u) + 1e-9 * (double)(ns % 1000000000u));
+        uint64_t seconds = ns / 1000000000u, rest = ns % 1000000000u;
+
+        return (uint32_t)(int64_t)((double)seconds + 1e-9 * (double)rest);
 }
 
 static PycHeader header_of(const ImageEntry *entry) {
