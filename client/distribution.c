@@ -232,11 +232,20 @@ static PyObject *record_join(const Record *record, const char *file) {
                     : PyUnicode_FromFormat("%U/%s", record->entry, name);
 }
 
-/* Does what the watch cannot see look as it did? @file is NULL for the metadata directory itself. */
-static bool is_valid(const Record *record, const char *file, const ImageDirectory *directory,
-                     const ImageEntry *entry) {
+/* Does what the watch cannot see look as it did? This is the metadata directory itself. */
+static bool directory_is_valid(const Record *record, const ImageDirectory *directory) {
+        PyObject *path = record_join(record, NULL);
+        bool valid = path && validate_directory(directory, path);
+
+        PyErr_Clear();
+        Py_XDECREF(path);
+        return valid;
+}
+
+/* Likewise a file in it; or, if @file is NULL, the file that it is. */
+static bool file_is_valid(const Record *record, const char *file, const ImageEntry *entry) {
         PyObject *path = record_join(record, file);
-        bool valid = path && (directory ? validate_directory(directory, path) : validate_entry(entry, path));
+        bool valid = path && validate_entry(entry, path);
 
         PyErr_Clear();
         Py_XDECREF(path);
@@ -305,7 +314,7 @@ static bool files_are_fresh(ModuleState *state, Record *record, Files *files) {
                                                           : NULL;
         if (!child || staleness_directory(staleness, files->entry->child))
                 return false;
-        if ((child->flags & IMAGE_DIRECTORY_VALIDATE) && !is_valid(record, NULL, child, NULL)) {
+        if ((child->flags & IMAGE_DIRECTORY_VALIDATE) && !directory_is_valid(record, child)) {
                 root_outdated(state, files->mapping);
                 return false;
         }
@@ -346,7 +355,7 @@ static bool file_is_fresh(Metadata *metadata, const Record *record, const Files 
         if (!(entry->flags & IMAGE_ENTRY_VALIDATE))
                 return true;
         name = entry == files->entry ? NULL : image_string(&files->mapping->image, entry->file, NULL);
-        if ((name || entry == files->entry) && is_valid(record, name, NULL, entry))
+        if ((name || entry == files->entry) && file_is_valid(record, name, entry))
                 return record->root->mapping == files->mapping;
         root_outdated(metadata->state, files->mapping);
         return false;

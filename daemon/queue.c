@@ -43,7 +43,7 @@ static void on_turn(uv_timer_t *timer) {
         User *user;
 
         while (queue->taken < queue->places && (user = queue_next(queue))) {
-                QueueTicket *ticket = list_entry(list_first(&user->tickets), QueueTicket, link);
+                QueueTicket *ticket = list_entry(user->tickets.next, QueueTicket, link);
 
                 queue_remove(queue, ticket);
                 if (user->waiting) { /* the others first */
