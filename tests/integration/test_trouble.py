@@ -280,9 +280,7 @@ def test_image_of_another_interpreter_is_refused(one_pair, tmp_path):
     if not others:
         pytest.skip("there is only one version")
     other = others[0].describe()
-    paths = one_pair.interpreter.describe()["path"]
-    paths = [path for path in paths if os.path.isdir(path)]
-    one_pair.daemon.ctl("warm", "--python", others[0].executable, *[f"--path={path}" for path in paths])
+    one_pair.daemon.warm(others[0].executable, paths=[one_pair.interpreter.stdlib()])
 
     def behave(connection):
         data, fds, _, _ = socket.recv_fds(connection, wire.PACKET_SIZE_MAX, 253)
