@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -51,7 +52,7 @@ class Served:
     def start(self, processes, attaches, *options):
         ours = [self.daemon.socket, self.described["tag"], self.described["executable"], processes, attaches, *self.paths]
         command = [PROGRAM, *options, *ours]
-        return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, start_new_session=True)
 
     def load(self, processes, attaches, *options):
         """What attach_load prints, and what the daemon's memory grew by meanwhile."""
@@ -105,11 +106,13 @@ def main():
             return
         print(json.dumps({"of": "eight users", **served.load(PROCESSES, attaches, "--uid", HOSTILE)}))
         print(json.dumps({"of": "an honest user alone", **served.honest()}))
-        flood = served.start(1, 10_000_000, "--uid", HOSTILE, "--nice", 19)
-        time.sleep(1)
-        print(json.dumps({"of": "an honest user, another floods", **served.honest()}))
-        flood.kill()
-        flood.wait()
+        for processes, nice in ((1, 19), (1, 0), (4, 0)):
+            flood = served.start(processes, 10_000_000, "--uid", HOSTILE, "--nice", nice)
+            time.sleep(1)
+            told = f"an honest user, another floods, {processes} at priority {nice}"
+            print(json.dumps({"of": told, **served.honest()}))
+            os.killpg(flood.pid, signal.SIGKILL)  # and those that it has forked
+            flood.wait()
         with served.silent_peers(1000, 200, 200) as (peers, dripping):
             drip(dripping)
             print(json.dumps({"of": "an honest user, 1,400 peers that are no good", **served.honest()}))
