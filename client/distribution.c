@@ -232,24 +232,25 @@ static PyObject *record_join(const Record *record, const char *file) {
                     : PyUnicode_FromFormat("%U/%s", record->entry, name);
 }
 
-/* Does what the watch cannot see look as it did? This is the metadata directory itself. */
-static bool directory_is_valid(const Record *record, const ImageDirectory *directory) {
-        PyObject *path = record_join(record, NULL);
-        bool valid = path && validate_directory(directory, path);
-
+/* Does what the watch cannot see look as it did? Lets go of the path that was looked at, or NULL, whatever came of it. */
+static bool looked_at(PyObject *path, bool valid) {
         PyErr_Clear();
         Py_XDECREF(path);
         return valid;
 }
 
-/* Likewise a file in it; or, if @file is NULL, the file that it is. */
+/* The metadata directory itself. */
+static bool directory_is_valid(const Record *record, const ImageDirectory *directory) {
+        PyObject *path = record_join(record, NULL);
+
+        return looked_at(path, path && validate_directory(directory, path));
+}
+
+/* A file in it; or, if @file is NULL, the file that it is. */
 static bool file_is_valid(const Record *record, const char *file, const ImageEntry *entry) {
         PyObject *path = record_join(record, file);
-        bool valid = path && validate_entry(entry, path);
 
-        PyErr_Clear();
-        Py_XDECREF(path);
-        return valid;
+        return looked_at(path, path && validate_entry(entry, path));
 }
 
 bool distribution_root_is_valid(ModuleState *state, Root *root, Mapping *mapping) {
@@ -263,9 +264,7 @@ bool distribution_root_is_valid(ModuleState *state, Root *root, Mapping *mapping
                 return true;
         mapping_ref(mapping);
         path = PyUnicode_DecodeFSDefault(root->path);
-        valid = path && validate_directory(directory, path);
-        PyErr_Clear();
-        Py_XDECREF(path);
+        valid = looked_at(path, path && validate_directory(directory, path));
         if (!valid && root->mapping == mapping)
                 root_outdated(state, mapping);
         valid = valid && root->mapping == mapping;
