@@ -104,7 +104,7 @@ def test_a_change_that_is_watched_does_not_wait_for_one_that_is_not(make_site, t
     assert site.value() == "changed"  # and in three seconds an image is built
     image = harness.wait_until(lambda: (image := site.image())["state"] == "stale" and image, "the change to be told")
     site.write("watched.py", 1)
-    harness.wait_until(lambda: site.image()["generation"] > image["generation"], "another image", 2)
+    harness.wait_until(lambda: site.image()["generation"] > image["generation"], "another image", 1)
 
 
 def test_a_link_on_the_way_to_a_root_that_was_away_while_it_was_built(make_site, one_python, tmp_path):
