@@ -30,6 +30,12 @@ def memory(pid):
     return int(text.partition("RssAnon:")[2].split()[0]) << 10
 
 
+def end(load):
+    """A load that Served.start() has started, and the processes that it has forked."""
+    os.killpg(load.pid, signal.SIGKILL)
+    load.wait()
+
+
 class Served:
     """A daemon with the images of the standard library and three more directories, and loads on it."""
 
@@ -111,8 +117,7 @@ def main():
             time.sleep(1)
             told = f"an honest user, another floods, {processes} at priority {nice}"
             print(json.dumps({"of": told, **served.honest()}))
-            os.killpg(flood.pid, signal.SIGKILL)  # and those that it has forked
-            flood.wait()
+            end(flood)
         with served.silent_peers(1000, 200, 200) as (peers, dripping):
             drip(dripping)
             print(json.dumps({"of": "an honest user, 1,400 peers that are no good", **served.honest()}))

@@ -2,7 +2,6 @@
 """Many at once, and neighbours at their worst: what `make bench-attach` measures, for a short while."""
 
 import os
-import signal
 import sys
 
 import pytest
@@ -48,8 +47,7 @@ def test_a_flood_of_one_user_leaves_the_others_their_turn(served):
         try:
             beside = served.honest(200)
         finally:
-            os.killpg(flood.pid, signal.SIGKILL)  # and the one that it has forked
-            flood.wait()
+            attach.end(flood)
         return {"failures": alone["failures"] + beside["failures"], "alone": alone["p99_us"], "beside": beside["p99_us"]}
 
     result = best(compare, lambda r: r["beside"] <= 3 * r["alone"])
