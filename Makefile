@@ -76,8 +76,10 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/identity.c shared/
         finder.c \
         loader.c \
         mapping.c \
+        meta_path.c \
         metadata.c \
         module.c \
+        module_lock.c \
         path_finder.c \
         place.c \
         points.c \
@@ -85,6 +87,8 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/identity.c shared/
         regex.c \
         regex_loaded.c \
         root.c \
+        shortcuts.c \
+        sieve.c \
         sitecustomize.c \
         spec.c \
         splice.c \

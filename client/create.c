@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "facts.h"
+
 #include "create.h"
 
-/* Is it importlib's module_from_spec() that calls? */
-static bool asked_by_importlib(const ModuleState *state) {
-        PyFrameObject *frame = PyEval_GetFrame();
-        PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
-
-        Py_XDECREF((PyObject *)code);
-        return code && (PyObject *)code == state->module_from_spec;
-}
+#include "sieve.h"
+#include "splice.h"
+#include "stock.h"
+#include "util.h"
 
 /* spec.parent. Return: new, or NULL with an exception. */
 static PyObject *parent_of(PyObject *name, PyObject *locations) {
@@ -32,7 +30,6 @@ static int put(PyObject *dict, PyObject *name, PyObject *consume_value) {
 /* In the order in which stock sets them: the first of these are there in every new module. */
 static int fill(ModuleState *state, PyObject *dict, PyObject *spec, PyObject *name, PyObject *locations) {
         const Names *names = &state->names;
-        PyObject *cached;
 
         if ((state->created.package && put(dict, names->__package__, parent_of(name, locations)) < 0) ||
             put(dict, names->__loader__, PyObject_GenericGetAttr(spec, names->loader)) < 0 ||
@@ -42,27 +39,24 @@ static int fill(ModuleState *state, PyObject *dict, PyObject *spec, PyObject *na
                 return -1;
         if (!state->created.cached)
                 return 0;
-        cached = PyObject_GenericGetAttr(spec, names->_cached);
-        if (cached == Py_None) { /* then there is no such attribute */
-                Py_DECREF(cached);
-                return 0;
-        }
-        return put(dict, names->__cached__, cached);
+        return put(dict, names->__cached__, PyObject_GenericGetAttr(spec, names->_cached));
 }
 
 /* Return: new; None for a spec that is not as ours are; NULL with an exception. */
 static PyObject *module_new(ModuleState *state, PyObject *spec) {
         const Names *names = &state->names;
-        PyObject *name = NULL, *locations = NULL, *located = NULL, *module = NULL;
+        PyObject *name = NULL, *locations = NULL, *located = NULL, *cached = NULL, *module = NULL;
 
         if (!Py_IS_TYPE(spec, state->spec_type))
                 Py_RETURN_NONE;
         name = PyObject_GenericGetAttr(spec, names->name);
         locations = name ? PyObject_GenericGetAttr(spec, names->submodule_search_locations) : NULL;
         located = locations ? PyObject_GenericGetAttr(spec, names->_set_fileattr) : NULL;
-        if (!located)
+        cached = located ? PyObject_GenericGetAttr(spec, names->_cached) : NULL;
+        if (!cached)
                 goto finish;
-        if (located != Py_True || !PyUnicode_CheckExact(name)) {
+        /* What is not cached yet is to be worked out, see ModuleSpec.cached. */
+        if (located != Py_True || cached == Py_None || !PyUnicode_CheckExact(name)) {
                 module = Py_NewRef(Py_None);
                 goto finish;
         }
@@ -73,18 +67,68 @@ finish:
         Py_XDECREF(name);
         Py_XDECREF(locations);
         Py_XDECREF(located);
+        Py_XDECREF(cached);
         return module;
 }
 
-PyObject *create_module(ModuleState *state, PyObject *spec) {
-        PyObject *module;
+/* Is the spec's loader ours, and its create_module() stock's? Return: 1, 0, or -1. */
+static int is_served(ModuleState *state, PyObject *spec) {
+        PyObject *loader, *method = NULL;
+        int r = -1;
 
-        if (state->created.learnt != CREATED_KNOWN || !asked_by_importlib(state))
+        if (!Py_IS_TYPE(spec, state->spec_type))
+                return 0;
+        loader = PyObject_GenericGetAttr(spec, state->names.loader);
+        if (loader && !Py_IS_TYPE(loader, state->loader_type)) {
+                Py_DECREF(loader);
+                return 0;
+        }
+        if (loader)
+                method = PyObject_GetAttr(loader, state->names.create_module);
+        if (method)
+                r = PyMethod_Check(method) && stock_is_create_module(state, PyMethod_GET_FUNCTION(method));
+        Py_XDECREF(loader);
+        Py_XDECREF(method);
+        return r;
+}
+
+/* What is spliced into module_from_spec(). */
+static PyObject *create_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+        ModuleState *state = ((Sieve *)self)->state;
+        PyObject *module = NULL;
+        int r;
+
+        if (n != 1)
+                return PyErr_Format(PyExc_TypeError, "one argument, not %zd", n);
+        if (!state || !state->active || state->created.learnt != CREATED_KNOWN || facts_is_observed() ||
+            stock_is_patched(state) || !guards_hold(state->created.guards, ELEMENTSOF(state->created.guards)))
                 Py_RETURN_NONE;
-        module = module_new(state, spec);
-        if (!module && memory_was_short())
+        r = is_served(state, args[0]);
+        if (r > 0)
+                module = module_new(state, args[0]);
+        if (r == 0 || (!module && memory_was_short()))
                 Py_RETURN_NONE; /* importlib makes one */
         return module;
+}
+
+int create_install(ModuleState *state) {
+        static PyMethodDef call = { "create", (PyCFunction)(void (*)(void))create_call, METH_FASTCALL, NULL };
+        PyObject *function, *callable;
+        int r;
+
+        if (guard_learn(&state->created.guards[0], state->bootstrap, "_init_module_attrs") < 0 ||
+            guard_learn(&state->created.guards[1], state->bootstrap, "_new_module") < 0)
+                return -1;
+        function = PyObject_GetAttrString(state->bootstrap, "module_from_spec");
+        callable = function ? sieve_callable(state, &call) : NULL;
+        r = callable ? splice_answer(function, 1, callable) : -1;
+        Py_XDECREF(function);
+        Py_XDECREF(callable);
+        return r < 0 ? -1 : 0;
+}
+
+void create_forget(ModuleState *state) {
+        guards_forget(state->created.guards, ELEMENTSOF(state->created.guards));
 }
 
 /* Are two dicts equal, in their order as well? Return: 1, 0, or -1. */

@@ -7,16 +7,18 @@
  *
  * _init_module_attrs() of importlib/_bootstrap.py asks a new module for each attribute first, and sets those that are
  * not there: each question that fails is an exception with a message, more than the rest of creating a module takes.
- * Where they are there already nothing is left to set. Our loader's create_module() gives such a module to
- * module_from_spec() of importlib/_bootstrap.py alone; to anybody else who calls it, it says what stock's says, None.
+ * So module_from_spec() of importlib/_bootstrap.py is answered for, see splice.h, where the spec is as ours are and its
+ * loader is one of ours: with a module that has them all.
  */
 
 #include <Python.h>
 
 #include "state.h"
 
-/* create_module(). Return: new: a module, or None for importlib's own; NULL with an exception. */
-PyObject *create_module(ModuleState *state, PyObject *spec);
+/* Return: 0, or -1 with an exception. Bytecode that is not as expected is left alone, which is no error. */
+int create_install(ModuleState *state);
+
+void create_forget(ModuleState *state);
 
 /* Learn from a module that stock has created, with all its attributes and before its code runs, which these are. */
 int create_learn(ModuleState *state, PyObject *module, PyObject *spec);

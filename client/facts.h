@@ -298,6 +298,25 @@ static inline uint64_t facts_dict_version(PyObject *dict) {
 #endif
 
 /* ----------------------------------------------------------------------------------------------------------
+ * Whether somebody is told of each call: a tracer, a profiler, or from 3.12 on a tool of sys.monitoring. Then every
+ * function runs that stock would run. */
+
+static inline bool facts_is_observed(void) {
+#if FACTS_FROM(12)
+        const uint8_t *tools = PyInterpreterState_Get()->monitors.tools;
+
+        for (size_t i = 0; i < sizeof(PyInterpreterState_Get()->monitors.tools); i++)
+                if (tools[i] != 0)
+                        return true;
+        return false;
+#else
+        const PyThreadState *thread = PyThreadState_Get();
+
+        return thread->c_tracefunc || thread->c_profilefunc;
+#endif
+}
+
+/* ----------------------------------------------------------------------------------------------------------
  * The collector. */
 
 #define FACTS_GENERATIONS NUM_GENERATIONS
@@ -334,6 +353,12 @@ static inline void facts_gc_age(void) {
 /* The next object of a generation, whatever else the word holds in its low bits. */
 static inline const PyGC_Head *facts_gc_next(const PyGC_Head *head) {
         return (const PyGC_Head *)(head->_gc_next & ~(uintptr_t)3);
+}
+
+#else
+
+static inline bool facts_is_observed(void) {
+        return true;
 }
 
 #endif

@@ -173,7 +173,8 @@ static bool is_as_made(ModuleState *state, PyObject *self, const Place *place) {
 }
 
 /* Return: what find_spec() returns; NULL, without an exception if stock must answer. */
-static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name) {
+static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
+                               bool *ret_stale) {
         const char *tail;
         uint32_t number;
         PyObject *spec;
@@ -194,7 +195,7 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
                         PyErr_Clear();
                 return spec;
         case ANSWER_STALE:
-                state->counters.stale++;
+                *ret_stale = true;
                 return NULL;
         default:
                 return NULL;
@@ -206,15 +207,17 @@ static PyObject *finder_find_spec(PyObject *self, PyTypeObject *defining, PyObje
                                   PyObject *keywords) {
         ModuleState *state = PyType_GetModuleState(defining);
         PyObject *spec = NULL;
+        bool stale = false;
         Place *place;
 
         if (!state)
                 return NULL;
         place = place_at(self, state->finder_slot);
         if (place && !keywords && (n == 1 || n == 2))
-                spec = find_in_image(state, self, place, args[0]);
+                spec = find_in_image(state, self, place, args[0], &stale);
         if (spec || (PyErr_Occurred() && !memory_was_short()))
                 return spec;
+        state->counters.stale += stale;
         state->counters.fallback += place != NULL;
         return stock_call(defining->tp_base, state->names.find_spec, self, args, n, keywords);
 }
@@ -234,6 +237,23 @@ static bool class_is_patched(ModuleState *state) {
                 return true;
         state->finder_version = type->tp_version_tag;
         return false;
+}
+
+PyObject *finder_find(ModuleState *state, PyObject *finder, PyObject *name) {
+        Place *place = Py_IS_TYPE(finder, state->finder_type) ? place_at(finder, state->finder_slot) : NULL;
+        PyObject *spec, *loader;
+        bool stale;
+
+        if (!place || place->touched || class_is_patched(state))
+                return NULL;
+        spec = find_in_image(state, finder, place, name, &stale);
+        if (!spec || spec == Py_None)
+                return spec;
+        loader = PyObject_GenericGetAttr(spec, state->names.loader);
+        if (!loader || loader == Py_None) /* a portion of a namespace */
+                Py_CLEAR(spec);
+        Py_XDECREF(loader);
+        return spec;
 }
 
 int finder_lacks(ModuleState *state, PyObject *finder, const char *tail, size_t length) {

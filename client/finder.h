@@ -44,4 +44,12 @@ bool finder_pycaches_are_moved(void);
 /* Is it certain, without a system call, that a finder of ours would find nothing? Return: 1, 0, or -1. */
 int finder_lacks(ModuleState *state, PyObject *finder, const char *tail, size_t length);
 
+/**
+ * finder_find() - what a finder's find_spec() would give, from an image alone
+ * @finder: anything
+ *
+ * Return: new: a spec with a loader, or None; NULL, without an exception if it must be asked itself.
+ */
+PyObject *finder_find(ModuleState *state, PyObject *finder, PyObject *name);
+
 #endif

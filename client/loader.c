@@ -8,6 +8,7 @@
 #include "metadata.h"
 #include "place.h"
 #include "pyc.h"
+#include "shortcuts.h"
 #include "stock.h"
 #include "validate.h"
 
@@ -154,16 +155,6 @@ static int loader_step_back(ModuleState *state, PyObject *self, PyObject *module
         return r;
 }
 
-static PyObject *loader_create_module(PyObject *self, PyObject *spec) {
-        ModuleState *state = state_of(self);
-
-        if (!state)
-                return NULL;
-        if (!state->active || stock_is_patched(state))
-                return stock_call(state, state->names.create_module, self, spec);
-        return create_module(state, spec);
-}
-
 /* Stock's own, frames and all, with the collector held. */
 static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         ModuleState *state = state_of(self);
@@ -178,6 +169,8 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         collect_end(&state->collect);
         if (result)
                 regex_executed(state, module);
+        if (result && shortcuts_consider(state) < 0 && !memory_was_short())
+                Py_CLEAR(result);
         return result;
 }
 
@@ -198,8 +191,6 @@ static PyObject *loader_class(PyObject *self, void *closure) {
 PyTypeObject *loader_type_new(ModuleState *state) {
         static PyMethodDef methods[] = {
                 { "get_code", loader_get_code, METH_O, "Concrete implementation of InspectLoader.get_code." },
-                { "create_module", loader_create_module, METH_O,
-                  "Use default semantics for module creation." },
                 { "exec_module", loader_exec_module, METH_O, "Execute the module." },
                 { "__reduce_ex__", loader_reduce, METH_O, NULL },
                 { 0 },

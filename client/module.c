@@ -19,10 +19,10 @@
 #include "loader.h"
 #include "lookup.h"
 #include "metadata.h"
-#include "path_finder.h"
 #include "place.h"
 #include "root.h"
 #include "shimport.pb-c.h"
+#include "shortcuts.h"
 #include "state.h"
 #include "stock.h"
 #include "tag.h"
@@ -155,7 +155,7 @@ static int activate(ModuleState *state) {
         collect_learn(&state->collect);
         state->active = true;
         state->reason[0] = '\0';
-        if (finder_install(state) < 0 || path_finder_install(state) < 0) {
+        if (finder_install(state) < 0) {
                 state->active = false;
                 return -1;
         }
@@ -388,6 +388,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
 
         Py_VISIT(state->spec_type);
         Py_VISIT(state->path_finder);
+        Py_VISIT(state->bootstrap);
+        Py_VISIT(state->builtin_importer);
+        Py_VISIT(state->frozen_importer);
         Py_VISIT(state->zip_importer);
         Py_VISIT(state->file_hook);
         Py_VISIT(state->sys_dict);
@@ -407,14 +410,14 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
         Py_VISIT(state->finder_type);
         Py_VISIT(state->finder_method);
         Py_VISIT(state->loader_type);
-        return 0;
+        return module_lock_traverse(&state->locks, visit, arg);
 }
 
 static int module_clear(PyObject *module) {
         ModuleState *state = PyModule_GetState(module);
 
         state->active = false;
-        path_finder_forget(state);
+        shortcuts_forget(state);
         metadata_forget(state);
         stock_forget(state);
         collect_forget(&state->collect);

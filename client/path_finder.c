@@ -3,13 +3,9 @@
 #include "path_finder.h"
 
 #include "finder.h"
+#include "sieve.h"
 #include "splice.h"
 #include "stock.h"
-
-struct Sieve {
-        PyObject_HEAD
-        ModuleState *state; /* NULL once that is gone */
-};
 
 typedef struct Search {
         PyObject_HEAD
@@ -67,6 +63,39 @@ static int entry_lacks(ModuleState *state, PyObject *entry, const char *tail, si
                 r = finder_lacks(state, finder, tail, length);
         Py_DECREF(finder);
         return r;
+}
+
+/* What _get_spec() has of the entries before the first one that is not served, and of that nothing. */
+static PyObject *find_in_list(ModuleState *state, PyObject *name, PyObject *path) {
+        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(path); i++) {
+                PyObject *entry = Py_NewRef(PyList_GET_ITEM(path, i));
+                PyObject *finder = entry_finder(state, entry), *spec = NULL;
+                bool passed = finder == Py_None;
+
+                if (finder && !passed) {
+                        spec = finder_find(state, finder, name);
+                        passed = spec == Py_None;
+                }
+                Py_DECREF(entry);
+                Py_XDECREF(finder);
+                if (!passed)
+                        return spec;
+                Py_XDECREF(spec);
+        }
+        return NULL;
+}
+
+PyObject *path_finder_find(ModuleState *state, PyObject *name, PyObject *path) {
+        PyObject *spec;
+
+        if (path == Py_None)
+                path = PyDict_GetItemWithError(state->sys_dict, state->names.path);
+        if (!path || !PyList_CheckExact(path) || stock_is_patched(state) || stock_search_is_patched(state))
+                return NULL;
+        Py_INCREF(path);
+        spec = find_in_list(state, name, path);
+        Py_DECREF(path);
+        return spec;
 }
 
 static PyObject *search_next(PyObject *self) {
@@ -167,53 +196,18 @@ stock:
         return PyErr_Occurred() && !memory_was_short() ? NULL : Py_NewRef(args[2]);
 }
 
-static void sieve_dealloc(PyObject *self) {
-        PyTypeObject *type = Py_TYPE(self);
-
-        type->tp_free(self);
-        Py_DECREF(type);
-}
-
-/* Without the module, like a place's: code objects, which refer to the sieve, are not known to the garbage collector. */
-static PyTypeObject *sieve_type_new(void) {
-        static PyType_Slot slots[] = {
-                { Py_tp_dealloc, sieve_dealloc },
-                { 0, NULL },
-        };
-        static PyType_Spec spec = {
-                .name = "_shimport.Sieve",
-                .basicsize = sizeof(Sieve),
-                .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
-                .slots = slots,
-        };
-
-        return (PyTypeObject *)PyType_FromSpec(&spec);
-}
-
 int path_finder_install(ModuleState *state) {
         static PyMethodDef call = { "sieve", (PyCFunction)(void (*)(void))sieve_call, METH_FASTCALL, NULL };
         PyObject *method = NULL, *callable = NULL;
         int r = -1;
 
-        if (!(state->sieve_type = sieve_type_new()) || !(state->search_type = search_type_new()))
+        if (!(state->search_type = search_type_new()))
                 return -1;
-        state->sieve = (Sieve *)state->sieve_type->tp_alloc(state->sieve_type, 0);
-        if (!state->sieve)
-                return -1;
-        state->sieve->state = state;
-        callable = PyCFunction_New(&call, (PyObject *)state->sieve);
+        callable = sieve_callable(state, &call);
         method = callable ? PyObject_GetAttr((PyObject *)state->path_finder, state->names.find_spec) : NULL;
         if (method)
                 r = PyMethod_Check(method) ? splice_call(PyMethod_GET_FUNCTION(method), 3, callable) : 1;
         Py_XDECREF(method);
         Py_XDECREF(callable);
         return r < 0 ? -1 : 0;
-}
-
-void path_finder_forget(ModuleState *state) {
-        if (state->sieve)
-                state->sieve->state = NULL;
-        Py_CLEAR(state->sieve);
-        Py_CLEAR(state->sieve_type);
-        Py_CLEAR(state->search_type);
 }

@@ -12,20 +12,23 @@
  *
  * A Search looks at everything at the moment when it comes to it, as PathFinder does: list, cache, finder, image.
  *
- * What is called is the Sieve, which knows the module's state while that lives. What is not the usual call passes
- * through: a subclass, a path that is no list, a PathFinder or FileFinder with methods of a program's own.
+ * What is not the usual call passes through: a subclass, a path that is no list, a PathFinder or FileFinder with methods of
+ * a program's own.
  */
 
 #include <Python.h>
 
 #include "state.h"
 
-typedef struct Sieve Sieve;
-
 /* Return: 0, or -1 with an exception. Bytecode that is not as expected is left alone, which is no error. */
 int path_finder_install(ModuleState *state);
 
-/* The state goes away: PathFinder is on its own from here on. */
-void path_finder_forget(ModuleState *state);
+/**
+ * path_finder_find() - what PathFinder.find_spec() would give, if entries that are served say so
+ * @path: as find_spec() takes it: None for sys.path
+ *
+ * Return: new: a spec with a loader; NULL, without an exception if PathFinder must be asked.
+ */
+PyObject *path_finder_find(ModuleState *state, PyObject *name, PyObject *path);
 
 #endif

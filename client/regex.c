@@ -375,12 +375,6 @@ static bool hook_knows_compiler(ModuleState *state, RegexHook *hook) {
         return hook->compiler != 0;
 }
 
-static bool is_watched_by_others(void) {
-        const PyThreadState *thread = PyThreadState_Get();
-
-        return thread->c_tracefunc || thread->c_profilefunc;
-}
-
 /* Return: a new Pattern; NULL where stock is to compile, with an exception maybe. */
 static PyObject *hook_answer(RegexHook *hook, PyObject *const *args, Py_ssize_t n) {
         ModuleState *state = hook->state;
@@ -388,7 +382,7 @@ static PyObject *hook_answer(RegexHook *hook, PyObject *const *args, Py_ssize_t 
         uint64_t hash;
 
         if (n != 2 || !state || state->regex.off || !state->active || hook_is_touched(hook) ||
-            is_watched_by_others() || !key_of(args[0], args[1], &key) || !hook_knows_compiler(state, hook) ||
+            facts_is_observed() || !key_of(args[0], args[1], &key) || !hook_knows_compiler(state, hook) ||
             (hook->bytes_are_stocks && PyBytes_Check(args[0])))
                 return NULL;
         hash = image_pattern_hash(&key);

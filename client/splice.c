@@ -64,6 +64,18 @@ static size_t answer_write(uint8_t code[static CALL_SIZE_MAX], unsigned argument
         return emit(code, at, POP_TOP, 0, 0);
 }
 
+/* `if CONSTANT(0, 1, ..., LAST) is not None: return None`. Return: its size. */
+static size_t deed_write(uint8_t code[static CALL_SIZE_MAX], unsigned arguments, unsigned constant) {
+        size_t at = emit_call(code, 0, arguments, constant);
+
+        at = emit(code, at, FACTS_JUMP_IF_NONE, 2 + FACTS_HAVE_NOT_TAKEN, FACTS_JUMP_CACHES);
+#if FACTS_HAVE_NOT_TAKEN
+        at = emit(code, at, NOT_TAKEN, 0, 0);
+#endif
+        at = emit(code, at, LOAD_CONST, constant + 1, 0);
+        return emit(code, at, RETURN_VALUE, 0, 0);
+}
+
 /* Where the statement ends that first assigns to a local variable, be it an import of a name. Caches are zero here, and so
  * is their opcode. Return: 0: there is none. */
 static size_t assignment_end(PyObject *code, unsigned local) {
@@ -134,47 +146,134 @@ static PyObject *locations_insert(PyObject *table, size_t at, size_t units) {
         return bytes_insert(table, at, entries, n);
 }
 
-static PyObject *constants_append(PyObject *constants, PyObject *callable) {
-        PyObject *one = PyTuple_Pack(1, callable);
-        PyObject *all = one ? PySequence_Concat(constants, one) : NULL;
+/* Of an exception table, see Objects/exception_handling_notes.txt in CPython's sources: numbers of six bits a byte, the
+ * highest first; of the bytes of a number all but the last have bit 6 set. An entry is four numbers, and its first byte has
+ * bit 7 set. */
+#define EXCEPTION_START 0x80u
+#define EXCEPTION_MORE 0x40u
+#define EXCEPTION_BITS 6
+#define EXCEPTION_NUMBERS 4
+#define EXCEPTION_NUMBER_MAX 6 /* bytes */
 
-        Py_XDECREF(one);
+/* Return: where the next number begins, or 0: there is none. */
+static size_t exception_read(const uint8_t *bytes, size_t size, size_t at, size_t *ret_number) {
+        size_t number = 0;
+
+        for (size_t n = 0; at < size && n < EXCEPTION_NUMBER_MAX; n++) {
+                unsigned byte = bytes[at++];
+
+                number = number << EXCEPTION_BITS | (byte & (EXCEPTION_MORE - 1));
+                if (!(byte & EXCEPTION_MORE)) {
+                        *ret_number = number;
+                        return at;
+                }
+        }
+        return 0;
+}
+
+static size_t exception_write(uint8_t *bytes, size_t at, size_t number, bool starts) {
+        size_t first = at;
+        unsigned shift = 0;
+
+        while (number >> shift >> EXCEPTION_BITS && shift < EXCEPTION_BITS * (EXCEPTION_NUMBER_MAX - 1))
+                shift += EXCEPTION_BITS;
+        for (;; shift -= EXCEPTION_BITS) {
+                bytes[at++] =
+                        (uint8_t)((number >> shift & (EXCEPTION_MORE - 1)) | (shift ? EXCEPTION_MORE : 0));
+                if (shift == 0)
+                        break;
+        }
+        if (starts)
+                bytes[first] |= EXCEPTION_START;
+        return at;
+}
+
+/* The table of a function into which units have been put at a unit that no handler protects.
+ * Return: new; NULL, without an exception if the table is not as expected. */
+static PyObject *exceptions_shift(PyObject *table, size_t unit, size_t units) {
+        const uint8_t *from = (const uint8_t *)PyBytes_AS_STRING(table);
+        size_t size = (size_t)PyBytes_GET_SIZE(table), at = 0, written = 0;
+        /* No number grows by more than a byte. */
+        PyObject *shifted = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(2 * size));
+        uint8_t *to = shifted ? (uint8_t *)PyBytes_AS_STRING(shifted) : NULL;
+
+        while (shifted && at < size) {
+                size_t numbers[EXCEPTION_NUMBERS]; /* start, size, where to go, depth of the stack */
+
+                for (size_t i = 0; i < EXCEPTION_NUMBERS; i++) {
+                        at = exception_read(from, size, at, &numbers[i]);
+                        if (at == 0)
+                                break;
+                }
+                if (at == 0 || (numbers[0] < unit && numbers[0] + numbers[1] > unit)) {
+                        Py_CLEAR(shifted);
+                        return NULL;
+                }
+                if (numbers[0] >= unit)
+                        numbers[0] += units;
+                if (numbers[2] >= unit)
+                        numbers[2] += units;
+                for (size_t i = 0; i < EXCEPTION_NUMBERS; i++)
+                        written = exception_write(to, written, numbers[i], i == 0);
+        }
+        if (shifted)
+                (void)_PyBytes_Resize(&shifted, (Py_ssize_t)written);
+        return shifted;
+}
+
+static PyObject *constants_append(PyObject *constants, PyObject *callable) {
+        PyObject *two = PyTuple_Pack(2, callable, Py_None);
+        PyObject *all = two ? PySequence_Concat(constants, two) : NULL;
+
+        Py_XDECREF(two);
         return all;
 }
 
+typedef struct Manner {
+        size_t (*write)(uint8_t code[static CALL_SIZE_MAX], unsigned arguments, unsigned constant);
+        bool first; /* at the function's start, not after an assignment */
+} Manner;
+
+static const Manner assignment = { assignment_write, false }, answer = { answer_write, true },
+                    deed = { deed_write, true };
+
 /* Return: a new code object; NULL, without an exception if this one is not as expected. */
-static PyObject *code_splice(PyCodeObject *old, unsigned arguments, PyObject *callable, bool answers) {
-        PyObject *code = NULL, *table = NULL, *constants = NULL, *replace = NULL, *none = NULL,
-                 *changes = NULL, *result = NULL;
+static PyObject *code_splice(PyCodeObject *old, unsigned arguments, PyObject *callable,
+                             const Manner *manner) {
+        PyObject *code = NULL, *table = NULL, *exceptions = NULL, *constants = NULL, *replace = NULL,
+                 *none = NULL, *changes = NULL, *result = NULL;
         Py_ssize_t constant = PyTuple_GET_SIZE(old->co_consts);
         int stack = (int)arguments + 2; /* and one copy of the result, which is less */
         uint8_t call[CALL_SIZE_MAX];
         size_t size, at, entry;
 
         if (arguments == 0 || arguments > ARGUMENTS_MAX || old->co_nlocals < (int)arguments ||
-            constant > UINT8_MAX || PyBytes_GET_SIZE(old->co_exceptiontable) > 0)
+            constant >= UINT8_MAX)
                 return NULL;
         code = PyCode_GetCode(old); /* without what the interpreter has specialised */
         if (!code)
                 return NULL;
-        at = answers ? first_end(code) : assignment_end(code, arguments - 1);
+        at = manner->first ? first_end(code) : assignment_end(code, arguments - 1);
         entry = at ? locations_at(old->co_linetable, at / UNIT) : 0;
         if (!entry)
                 goto finish;
-        size = (answers ? answer_write : assignment_write)(call, arguments, (unsigned)constant);
+        size = manner->write(call, arguments, (unsigned)constant);
         Py_SETREF(code, bytes_insert(code, at, call, size));
         table = code ? locations_insert(old->co_linetable, entry, size / UNIT) : NULL;
-        constants = table ? constants_append(old->co_consts, callable) : NULL;
+        exceptions = table ? exceptions_shift(old->co_exceptiontable, at / UNIT, size / UNIT) : NULL;
+        constants = exceptions ? constants_append(old->co_consts, callable) : NULL;
         replace = constants ? PyObject_GetAttrString((PyObject *)old, "replace") : NULL;
         none = replace ? PyTuple_New(0) : NULL;
         if (none)
-                changes = Py_BuildValue("{s:O,s:O,s:O,s:i}", "co_code", code, "co_linetable", table,
-                                        "co_consts", constants, "co_stacksize",
-                                        old->co_stacksize > stack ? old->co_stacksize : stack);
+                changes =
+                        Py_BuildValue("{s:O,s:O,s:O,s:O,s:i}", "co_code", code, "co_linetable", table,
+                                      "co_exceptiontable", exceptions, "co_consts", constants, "co_stacksize",
+                                      old->co_stacksize > stack ? old->co_stacksize : stack);
         result = changes ? PyObject_Call(replace, none, changes) : NULL;
 finish:
         Py_XDECREF(code);
         Py_XDECREF(table);
+        Py_XDECREF(exceptions);
         Py_XDECREF(constants);
         Py_XDECREF(replace);
         Py_XDECREF(none);
@@ -182,13 +281,13 @@ finish:
         return result;
 }
 
-static int splice(PyObject *function, unsigned arguments, PyObject *callable, bool answers) {
+static int splice(PyObject *function, unsigned arguments, PyObject *callable, const Manner *manner) {
         PyObject *code;
         int r;
 
         if (!PyFunction_Check(function))
                 return 1;
-        code = code_splice((PyCodeObject *)PyFunction_GET_CODE(function), arguments, callable, answers);
+        code = code_splice((PyCodeObject *)PyFunction_GET_CODE(function), arguments, callable, manner);
         if (!code)
                 return PyErr_Occurred() ? -1 : 1;
         r = PyObject_SetAttrString(function, "__code__", code);
@@ -197,11 +296,15 @@ static int splice(PyObject *function, unsigned arguments, PyObject *callable, bo
 }
 
 int splice_call(PyObject *function, unsigned arguments, PyObject *callable) {
-        return splice(function, arguments, callable, false);
+        return splice(function, arguments, callable, &assignment);
 }
 
 int splice_answer(PyObject *function, unsigned arguments, PyObject *callable) {
-        return splice(function, arguments, callable, true);
+        return splice(function, arguments, callable, &answer);
+}
+
+int splice_deed(PyObject *function, unsigned arguments, PyObject *callable) {
+        return splice(function, arguments, callable, &deed);
 }
 
 #else
@@ -214,6 +317,10 @@ int splice_call(PyObject *function, unsigned arguments, PyObject *callable) {
 }
 
 int splice_answer(PyObject *function, unsigned arguments, PyObject *callable) {
+        return splice_call(function, arguments, callable);
+}
+
+int splice_deed(PyObject *function, unsigned arguments, PyObject *callable) {
         return splice_call(function, arguments, callable);
 }
 

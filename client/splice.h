@@ -14,7 +14,7 @@
 
 /**
  * splice_call() - have a function's variable looked at
- * @function:   a Python function without exception handlers
+ * @function:   a Python function; where the call comes no exception is handled
  * @arguments:  so many of its variables are given to the callable; the last becomes what it returns
  * @callable:   the code object refers to it from then on
  *
@@ -32,5 +32,14 @@ int splice_call(PyObject *function, unsigned arguments, PyObject *callable);
  * Return: as splice_call().
  */
 int splice_answer(PyObject *function, unsigned arguments, PyObject *callable);
+
+/**
+ * splice_deed() - have done what a function does
+ *
+ * Likewise, for a function that returns nothing: the callable returns something other than None if there is no more to do.
+ *
+ * Return: as splice_call().
+ */
+int splice_deed(PyObject *function, unsigned arguments, PyObject *callable);
 
 #endif

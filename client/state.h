@@ -16,6 +16,8 @@
 #include "arena.h"
 #include "attach.h"
 #include "collect.h"
+#include "guard.h"
+#include "module_lock.h"
 #include "regex.h"
 #include "wanted.h"
 
@@ -58,6 +60,8 @@ typedef struct Metadata Metadata;
         X(__cached__)                 \
         X(_set_fileattr)              \
         X(create_module)              \
+        X(meta_path)                  \
+        X(modules)                    \
         X(__init__)
 
 typedef struct Names {
@@ -83,11 +87,18 @@ typedef struct Created {
                 CREATED_OTHERWISE
         } learnt;
         bool package, cached; /* whether it sets these attributes */
+        Guard guards[2];      /* of the functions that do it */
 } Created;
+
+/* The modules that are in no file, see meta_path.h. */
+typedef struct Tables {
+        PyObject *names; /* of all of them, a set */
+        const void *builtin, *frozen;
+} Tables;
 
 /* Stock's methods as they were at activation: where a program has put its own in their place, stock answers. */
 #define STOCK_METHODS 6
-#define STOCK_SEARCH_METHODS 3
+#define STOCK_SEARCH_METHODS 6
 
 typedef struct Counters {
         uint64_t served, fallback, stale, unmarshalled, thawed;
@@ -109,16 +120,18 @@ struct ModuleState {
         PyObject *loader_details;    /* what that gives to FileFinder after the path, a tuple */
         PyObject *loaders;           /* what FileFinder makes of them: its suffixes in turn */
         PyObject *fix_co_filename;   /* _imp._fix_co_filename */
-        PyObject *module_from_spec;  /* the code of importlib's */
+        PyObject *bootstrap;         /* _frozen_importlib */
+        PyTypeObject *builtin_importer, *frozen_importer;
         PyObject *stock_methods[STOCK_METHODS];
-        PyObject *search_methods[STOCK_SEARCH_METHODS]; /* PathFinder's */
-        unsigned stock_versions[3];                     /* see stock_is_patched() */
+        PyObject *search_methods[STOCK_SEARCH_METHODS]; /* of those that are in sys.meta_path */
+        unsigned stock_versions[5];                     /* see stock_is_patched() */
         PyObject *sys_dict;
         SpecShape shape;
         Created created;
+        Tables tables;
 
-        PyTypeObject *place_type, *finder_type, *loader_type, *sieve_type, *search_type;
-        struct Sieve *sieve; /* see path_finder.h */
+        PyTypeObject *place_type, *finder_type, *loader_type, *search_type, *inquiry_type;
+        struct Sieve *sieve; /* see sieve.h */
         Metadata
                 *metadata; /* see metadata.h; NULL until importlib.metadata is loaded, and so are its types */
         PyTypeObject *metadata_type, *discovery_type, *record_type;
@@ -149,6 +162,7 @@ struct ModuleState {
         Counters counters;
         Wanted wanted;
         Collect collect;
+        ModuleLocks locks;
         Regex regex;
 };
 

@@ -50,31 +50,60 @@ bool stock_is_patched(ModuleState *state) {
         return false;
 }
 
-/* As they are in the class: what is got from it are new objects each time. */
-static PyObject *search_method(const ModuleState *state, size_t i) {
-        const Names *names = &state->names;
-        PyObject *const all[] = { names->_get_spec, names->_path_hooks, names->_path_importer_cache };
-
-        _Static_assert(ELEMENTSOF(all) == STOCK_SEARCH_METHODS, "each method has its place in the state");
-        return PyDict_GetItemWithError(state->path_finder->tp_dict, all[i]);
+bool stock_is_create_module(const ModuleState *state, PyObject *function) {
+        return function == state->stock_methods[STOCK_METHODS - 1];
 }
 
-bool stock_search_is_patched(ModuleState *state) {
+static void search_methods(const ModuleState *state, StockMethod ret_methods[STOCK_SEARCH_METHODS]) {
+        const Names *names = &state->names;
+        const StockMethod methods[] = {
+                { state->path_finder, names->_get_spec },
+                { state->path_finder, names->_path_hooks },
+                { state->path_finder, names->_path_importer_cache },
+                { state->path_finder, names->find_spec },
+                { state->builtin_importer, names->find_spec },
+                { state->frozen_importer, names->find_spec },
+        };
+
+        _Static_assert(ELEMENTSOF(methods) == STOCK_SEARCH_METHODS, "each method has its place in the state");
+        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
+                ret_methods[i] = methods[i];
+}
+
+/* As it is in the class: what is got from it is a new object each time. Borrowed. */
+static PyObject *search_method(StockMethod method) {
+        return PyDict_GetItemWithError(method.type->tp_dict, method.name);
+}
+
+/* Has a class got other methods, of those in the table that are its own? */
+static bool search_is_patched(ModuleState *state, PyTypeObject *type, unsigned *version) {
+        StockMethod methods[STOCK_SEARCH_METHODS];
         PyObject *method;
 
-        if (is_version(state->path_finder, state->stock_versions[2]))
+        if (is_version(type, *version))
                 return false;
+        search_methods(state, methods);
         for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
-                if (!state->search_methods[i] || search_method(state, i) != state->search_methods[i])
+                if (methods[i].type == type &&
+                    (!state->search_methods[i] || search_method(methods[i]) != state->search_methods[i]))
                         return true;
         /* So that it has a version. */
-        method = PyObject_GetAttr((PyObject *)state->path_finder, state->names._get_spec);
+        method = PyObject_GetAttr((PyObject *)type, state->names.find_spec);
         if (method)
-                state->stock_versions[2] = state->path_finder->tp_version_tag;
+                *version = type->tp_version_tag;
         else
                 PyErr_Clear();
         Py_XDECREF(method);
         return false;
+}
+
+bool stock_search_is_patched(ModuleState *state) {
+        return search_is_patched(state, state->path_finder, &state->stock_versions[2]);
+}
+
+bool stock_importers_are_patched(ModuleState *state) {
+        return search_is_patched(state, state->builtin_importer, &state->stock_versions[3]) ||
+               search_is_patched(state, state->frozen_importer, &state->stock_versions[4]);
 }
 
 static PyObject *learn_class(PyObject *module, const char *name) {
@@ -85,17 +114,6 @@ static PyObject *learn_class(PyObject *module, const char *name) {
                 Py_CLEAR(class);
         }
         return class;
-}
-
-/* The code of a function of importlib's own. Return: new, or NULL with an exception. */
-static PyObject *learn_code(const char *name) {
-        PyObject *bootstrap = PyImport_ImportModule("_frozen_importlib");
-        PyObject *function = bootstrap ? PyObject_GetAttrString(bootstrap, name) : NULL;
-        PyObject *code = function ? PyObject_GetAttrString(function, "__code__") : NULL;
-
-        Py_XDECREF(bootstrap);
-        Py_XDECREF(function);
-        return code;
 }
 
 /* Is it path_hook_for_FileFinder(), a closure over FileFinder and these details? Return: 1, 0, or -1. */
@@ -149,23 +167,27 @@ int stock_learn(ModuleState *state) {
         PyObject *imp = external ? PyImport_ImportModule("_imp") : NULL;
         PyObject *sys = imp ? PyImport_ImportModule("sys") : NULL;
         PyObject *details = NULL;
-        StockMethod methods[STOCK_METHODS];
+        StockMethod methods[STOCK_METHODS], searches[STOCK_SEARCH_METHODS];
         int r = -1;
 
         if (!sys)
                 goto finish;
         state->sys_dict = Py_XNewRef(PyModule_GetDict(sys));
+        state->bootstrap = PyImport_ImportModule("_frozen_importlib");
+        if (!state->bootstrap)
+                goto finish;
         state->stock_finder = (PyTypeObject *)learn_class(external, "FileFinder");
         state->stock_loader = (PyTypeObject *)learn_class(external, "SourceFileLoader");
         state->sourceless_loader = learn_class(external, "SourcelessFileLoader");
         state->extension_loader = learn_class(external, "ExtensionFileLoader");
         state->fix_co_filename = PyObject_GetAttrString(imp, "_fix_co_filename");
         state->path_finder = (PyTypeObject *)learn_class(external, "PathFinder");
-        state->module_from_spec = learn_code("module_from_spec");
+        state->builtin_importer = (PyTypeObject *)learn_class(state->bootstrap, "BuiltinImporter");
+        state->frozen_importer = (PyTypeObject *)learn_class(state->bootstrap, "FrozenImporter");
         details = PyObject_CallMethod(external, "_get_supported_file_loaders", NULL);
         if (!state->stock_finder || !state->stock_loader || !state->sourceless_loader ||
-            !state->extension_loader || !state->fix_co_filename || !state->module_from_spec ||
-            !state->path_finder || !details || !state->sys_dict)
+            !state->extension_loader || !state->fix_co_filename || !state->path_finder ||
+            !state->builtin_importer || !state->frozen_importer || !details || !state->sys_dict)
                 goto finish;
         r = learn_hooks(state, details);
         if (r != 0)
@@ -178,8 +200,9 @@ int stock_learn(ModuleState *state) {
                 if (!state->stock_methods[i])
                         goto finish;
         }
+        search_methods(state, searches);
         for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
-                state->search_methods[i] = Py_XNewRef(search_method(state, i));
+                state->search_methods[i] = Py_XNewRef(search_method(searches[i]));
         r = spec_learn(state, external);
         if (r > 0)
                 PyOS_snprintf(state->reason, sizeof(state->reason), "this Python's module specs are unknown");
@@ -198,8 +221,10 @@ void stock_forget(ModuleState *state) {
         Py_CLEAR(state->sourceless_loader);
         Py_CLEAR(state->extension_loader);
         Py_CLEAR(state->fix_co_filename);
-        Py_CLEAR(state->module_from_spec);
         Py_CLEAR(state->path_finder);
+        Py_CLEAR(state->bootstrap);
+        Py_CLEAR(state->builtin_importer);
+        Py_CLEAR(state->frozen_importer);
         Py_CLEAR(state->zip_importer);
         Py_CLEAR(state->file_hook);
         Py_CLEAR(state->loader_details);

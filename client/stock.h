@@ -19,7 +19,13 @@ void stock_forget(ModuleState *state);
 /* FileFinder's and SourceFileLoader's. Cheap: a class that has not been touched since it was looked at is as it was. */
 bool stock_is_patched(ModuleState *state);
 
+/* Is it SourceFileLoader's create_module(), as it was? */
+bool stock_is_create_module(const ModuleState *state, PyObject *function);
+
 /* PathFinder's. */
 bool stock_search_is_patched(ModuleState *state);
+
+/* BuiltinImporter's and FrozenImporter's. */
+bool stock_importers_are_patched(ModuleState *state);
 
 #endif
