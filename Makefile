@@ -80,6 +80,7 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/identity.c shared/
         metadata.c \
         module.c \
         module_lock.c \
+        noted.c \
         path_finder.c \
         place.c \
         points.c \
@@ -90,6 +91,7 @@ CLIENT_SOURCES = $(EXTENSION_SHARED) shared/endpoint.c shared/identity.c shared/
         shortcuts.c \
         sieve.c \
         sitecustomize.c \
+        snippets.c \
         spec.c \
         splice.c \
         stock.c \

@@ -212,6 +212,7 @@ static int reply_take(const AttachRequest *request, AttachRoot *roots, size_t n_
         }
         ret_daemon->gc = attach->gc;
         ret_daemon->no_patterns = attach->no_patterns;
+        ret_daemon->no_snippets = attach->no_snippets;
         return 0;
 }
 
@@ -262,7 +263,7 @@ static void daemon_ask(AttachDaemon *daemon, int number, const AttachRequest *re
         const Endpoint *endpoint = &daemon->endpoints[number];
         AttachRoot chosen[PACKET_ROOTS_MAX];
         size_t places[PACKET_ROOTS_MAX];
-        bool no_patterns = daemon->no_patterns;
+        bool no_patterns = daemon->no_patterns, no_snippets = daemon->no_snippets;
         int gc = daemon->gc;
         size_t n = 0;
         int r;
@@ -282,6 +283,7 @@ static void daemon_ask(AttachDaemon *daemon, int number, const AttachRequest *re
         if (number > 0 && daemon->results[0] == 0) { /* the user's own has the say */
                 daemon->gc = gc;
                 daemon->no_patterns = no_patterns;
+                daemon->no_snippets = no_snippets;
         }
         for (size_t i = 0; i < n && r == 0; i++) {
                 roots[places[i]] = chosen[i];

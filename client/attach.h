@@ -66,6 +66,7 @@ typedef struct AttachDaemon {
                 [ENDPOINTS_MAX]; /* of each: 0 if it answered, a negative errno, or 1 if it was not asked */
         int gc;                  /* Shimport__GcPolicy: what it would have processes do */
         bool no_patterns;        /* likewise: compile all regular expressions themselves */
+        bool no_snippets;        /* and whatever they give to exec(), eval() and compile() */
         char refusal[160];       /* why it would not, or "" */
 } AttachDaemon;
 

@@ -160,6 +160,7 @@ static int activate(ModuleState *state) {
                 return -1;
         }
         regex_activated(state);
+        snippets_install(state);
         return 0;
 }
 
@@ -239,7 +240,7 @@ PyDoc_STRVAR(status_doc,
              "status()\n--\n\n"
              "What shimport does in this process, as a dict: active, reason (why not), socket, tag,\n"
              "roots (a list of dicts), and counts of served, fallback, stale, thawed, unmarshalled,\n"
-             "patterns.");
+             "patterns, snippets.");
 
 /* Who answers: the user's own daemon before the system's. */
 static const char *state_socket(const ModuleState *state) {
@@ -256,7 +257,7 @@ static PyObject *module_status(PyObject *module, PyObject *args) {
         (void)args;
         if (!roots)
                 return NULL;
-        return Py_BuildValue("{s:O,s:s,s:z,s:O,s:N,s:K,s:K,s:K,s:K,s:K,s:K}", "active",
+        return Py_BuildValue("{s:O,s:s,s:z,s:O,s:N,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "active",
                              state->active ? Py_True : Py_False, "reason", state->reason, "socket",
                              state_socket(state), "tag", state->tag ? state->tag : Py_None, "roots", roots,
                              "served", (unsigned long long)state->counters.served, "fallback",
@@ -264,7 +265,8 @@ static PyObject *module_status(PyObject *module, PyObject *args) {
                              (unsigned long long)state->counters.stale, "thawed",
                              (unsigned long long)state->counters.thawed, "unmarshalled",
                              (unsigned long long)state->counters.unmarshalled, "patterns",
-                             (unsigned long long)state->regex.hits);
+                             (unsigned long long)state->regex.hits, "snippets",
+                             (unsigned long long)state->snippets.hits);
 }
 
 PyDoc_STRVAR(gc_policy_doc, "gc_policy(policy=None, /)\n--\n\n"
@@ -375,6 +377,7 @@ static int module_exec(PyObject *module) {
         state->budget_ms = budget_from_environment();
         policy_from_environment(&state->collect);
         regex_choose_from_environment(&state->regex);
+        snippets_choose_from_environment(&state->snippets);
         state->unmarshal = thaw && strcmp(thaw, "0") == 0;
         PyOS_snprintf(state->reason, sizeof(state->reason), "not activated");
         if (names_learn(&state->names) < 0)
@@ -422,6 +425,7 @@ static int module_clear(PyObject *module) {
         stock_forget(state);
         collect_forget(&state->collect);
         regex_forget(state);
+        snippets_forget(state);
         Py_CLEAR(state->place_type);
         Py_CLEAR(state->finder_type);
         Py_CLEAR(state->finder_method);
@@ -435,7 +439,7 @@ static void module_free(void *module) {
         if (!state->deaf && state->pid == getpid())
                 root_report(state);
         wanted_clear(&state->wanted);
-        regex_free_wanted(&state->regex);
+        noted_clear(&state->noted);
         module_clear(module);
         root_free_all(state);
         names_forget(&state->names);

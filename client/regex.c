@@ -28,28 +28,7 @@ void regex_choose_from_environment(Regex *regex) {
                 regex->off = strcmp(value, "off") == 0;
 }
 
-void regex_free_wanted(Regex *regex) {
-        for (size_t i = 0; i < regex->n_wanted; i++) {
-                free(regex->wanted[i].text);
-                for (size_t j = 0; j < regex->wanted[i].n_files; j++)
-                        free(regex->wanted[i].files[j]);
-        }
-        free(regex->wanted);
-        regex->wanted = NULL;
-        regex->n_wanted = regex->wanted_bytes = 0;
-}
-
 #if FACTS_KNOWN
-
-/* Of one report: an import of the whole standard library compiles some 200, of 100 bytes each. Together they fit into a
- * packet. */
-#define WANTED_MAX 512
-#define WANTED_BYTES_MAX (96u * 1024)
-#define WANTED_TEXT_MAX 8192u
-#define WANTED_OVERHEAD 48 /* bytes of a message beside the text and the files */
-
-/* How far up the stack somebody is looked for who compiles. */
-#define FRAMES_MAX 24
 
 /* The modules that a program is made by. */
 enum {
@@ -143,115 +122,12 @@ static bool hook_is_touched(const RegexHook *hook) {
 
 #endif
 
-/* ---- what is wanted ---- */
-
-/* A module's file as an image names it, and the image. Return: false if there is none. */
-static bool module_place(ModuleState *state, PyObject *globals, const Mapping **ret_mapping,
-                         const char **ret_path) {
-        PyObject *file = PyDict_GetItemWithError(globals, state->names.__file__);
-        const char *path;
-        Py_ssize_t length;
-        uint32_t directory;
-        Root *root;
-
-        path = file && PyUnicode_CheckExact(file) ? PyUnicode_AsUTF8AndSize(file, &length) : NULL;
-        root = path ? root_find(state, path, (size_t)length, &directory) : NULL;
-        if (!root || !root->mapping || (size_t)length <= root->path_length + 1 || length > PATH_MAX ||
-            root->mapping->image.header->pattern_compiler != state->regex.compiler) {
-                PyErr_Clear();
-                return false;
-        }
-        *ret_mapping = root->mapping;
-        *ret_path = path + root->path_length + 1;
-        return true;
-}
-
-static bool is_module_of(PyObject *globals, PyObject *key, const char *package) {
-        PyObject *name = PyDict_GetItemWithError(globals, key);
-        const char *text = name && PyUnicode_CheckExact(name) ? PyUnicode_AsUTF8(name) : NULL;
-        size_t length = strlen(package);
-
-        PyErr_Clear();
-        return text && strncmp(text, package, length) == 0 && (text[length] == '\0' || text[length] == '.');
-}
-
-/* Return: the note of that image, a new one if there is none yet; NULL if it is full. */
-static AttachPattern *wanted_of(Regex *regex, size_t first, const ImagePatternKey *key, uint64_t generation) {
-        AttachPattern *pattern;
-
-        for (size_t i = first; i < regex->n_wanted; i++)
-                if (regex->wanted[i].generation == generation)
-                        return &regex->wanted[i];
-        if (regex->n_wanted == WANTED_MAX ||
-            regex->wanted_bytes + key->text_size + WANTED_OVERHEAD > WANTED_BYTES_MAX)
-                return NULL;
-        if (!regex->wanted)
-                regex->wanted = malloc(WANTED_MAX * sizeof(*regex->wanted));
-        if (!regex->wanted)
-                return NULL;
-        pattern = &regex->wanted[regex->n_wanted];
-        *pattern = (AttachPattern){
-                .generation = generation,
-                .width = key->width,
-                .flags = key->flags,
-                .text = malloc(key->text_size + 1),
-                .text_size = key->text_size,
-        };
-        if (!pattern->text)
-                return NULL;
-        memcpy(pattern->text, key->text, key->text_size);
-        regex->n_wanted++;
-        regex->wanted_bytes += key->text_size + WANTED_OVERHEAD;
-        return pattern;
-}
-
-static void wanted_add_file(Regex *regex, AttachPattern *pattern, const char *path) {
-        size_t length = strlen(path);
-
-        for (size_t i = 0; i < pattern->n_files; i++)
-                if (strcmp(pattern->files[i], path) == 0)
-                        return;
-        if (pattern->n_files == ATTACH_PATTERN_FILES_MAX || regex->wanted_bytes + length > WANTED_BYTES_MAX)
-                return;
-        pattern->files[pattern->n_files] = strdup(path);
-        if (pattern->files[pattern->n_files]) {
-                pattern->n_files++;
-                regex->wanted_bytes += length;
-        }
-}
-
-/* Note a pattern that stock is about to compile, with the modules that might show where its text comes from: those on the
- * stack, from `re` to the import that runs. */
+/* A pattern that stock is about to compile. */
 static void wanted_add(ModuleState *state, const ImagePatternKey *key) {
-        Regex *regex = &state->regex;
-        size_t first = regex->n_wanted;
-        PyFrameObject *frame;
-
         state_debug(state, "no image has the pattern '%.*s'%s",
                     key->width <= 1 && key->text_size < 200 ? (int)key->text_size : 0,
                     (const char *)key->text, state->collect.depth == 0 ? ", compiled after the imports" : "");
-        if (state->collect.depth == 0 || key->text_size == 0 || key->text_size > WANTED_TEXT_MAX)
-                return;
-        frame = PyThreadState_GetFrame(PyThreadState_Get()); /* new, as those below */
-        for (unsigned i = 0; frame && i < FRAMES_MAX; i++) {
-                PyObject *globals = PyFrame_GetGlobals(frame);
-                bool ends = is_module_of(globals, state->names.__name__, "importlib._bootstrap") ||
-                            is_module_of(globals, state->names.__name__, "_frozen_importlib");
-                const Mapping *mapping;
-                const char *path;
-
-                if (!ends && !is_module_of(globals, state->names.__name__, "re") &&
-                    module_place(state, globals, &mapping, &path)) {
-                        AttachPattern *pattern =
-                                wanted_of(regex, first, key, mapping->image.header->generation);
-
-                        if (pattern)
-                                wanted_add_file(regex, pattern, path);
-                }
-                Py_DECREF(globals);
-                Py_SETREF(frame, ends ? NULL : PyFrame_GetBack(frame));
-        }
-        Py_XDECREF(frame);
+        noted_add(state, key, state->regex.compiler, "re");
 }
 
 /* ---- the answer ---- */

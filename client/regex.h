@@ -15,15 +15,13 @@
  * DEBUG or TEMPLATE; while somebody traces or profiles; and everything once a program has put something of its own into
  * re._compiler, re._parser or _sre. What a builder leaves out (what does not compile, or warns) is never found here.
  *
- * What was compiled by a module that is being imported is noted, and reported at the end of the process.
+ * What was compiled by a module that is being imported is noted (noted.h).
  */
 
 #include <Python.h>
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "attach.h"
 
 typedef struct ModuleState ModuleState;
 typedef struct Mapping Mapping;
@@ -37,10 +35,8 @@ typedef struct Regex {
         uint64_t generation; /* the image */
         uint64_t compiler;   /* its pattern_compiler */
         PyTypeObject *hook_type;
-        RegexHook *hook;       /* in force; owned */
-        uint64_t hits;         /* patterns whose programs came from an image */
-        AttachPattern *wanted; /* to be reported */
-        size_t n_wanted, wanted_bytes;
+        RegexHook *hook; /* in force; owned */
+        uint64_t hits;   /* patterns whose programs came from an image */
 } Regex;
 
 /* What is in force unless somebody has chosen. */
@@ -59,8 +55,5 @@ void regex_executed(ModuleState *state, PyObject *module);
 void regex_activated(ModuleState *state);
 
 void regex_forget(ModuleState *state);
-
-/* After the report. */
-void regex_free_wanted(Regex *regex);
 
 #endif

@@ -182,6 +182,7 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                         state_note_daemons(state, &daemon);
                         collect_suggest(&state->collect, policy_of(daemon.gc));
                         regex_suggest(&state->regex, !daemon.no_patterns);
+                        snippets_suggest(&state->snippets, !daemon.no_snippets);
                         state->reason[0] = '\0';
                 }
         }
@@ -389,8 +390,8 @@ void root_report(ModuleState *state) {
                 .served = state->counters.served,
                 .fallback = state->counters.fallback,
                 .stale = state->counters.stale,
-                .patterns = state->regex.wanted,
-                .n_patterns = state->regex.n_wanted,
+                .patterns = state->noted.patterns,
+                .n_patterns = state->noted.n,
         };
         int last = ENDPOINTS_MAX - 1;
 

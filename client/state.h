@@ -18,7 +18,9 @@
 #include "collect.h"
 #include "guard.h"
 #include "module_lock.h"
+#include "noted.h"
 #include "regex.h"
+#include "snippets.h"
 #include "wanted.h"
 
 typedef struct Root Root;
@@ -164,6 +166,8 @@ struct ModuleState {
         Collect collect;
         ModuleLocks locks;
         Regex regex;
+        Snippets snippets;
+        Noted noted;
 };
 
 extern PyModuleDef shimport_module;

@@ -74,6 +74,7 @@ static const ConfigKey config_keys[] = {
             "a number of directories, or 0 for three quarters of fs.inotify.max_user_watches"),
         KEY("daemon", "GC", parse_gc, gc, 0, 0, "stock, hold or freeze"),
         KEY("daemon", "Regex", parse_off, no_regex, 0, 0, "on or off"),
+        KEY("daemon", "Snippets", parse_off, no_snippets, 0, 0, "on or off"),
         KEY("daemon", "Validate", parse_validate, validate, 0, 256,
             "auto, watch, stat or never, for all roots, or before the absolute path of one; * and ? fit any"),
         KEY("daemon", "Preload", parse_preload, preload, 0, 256,

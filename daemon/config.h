@@ -60,6 +60,7 @@ typedef struct Config {
         uint64_t gc;                  /* GcPolicy, for processes that do not choose */
         uint64_t preload_max;         /* modules of a root beyond which "all" is "used" */
         bool no_regex;                /* processes compile all regular expressions themselves */
+        bool no_snippets;             /* and all texts of code */
         ConfigRules validate;         /* the last that fits a root is in force, here and below */
         ConfigRules preload;
 } Config;

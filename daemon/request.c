@@ -173,6 +173,7 @@ static void request_attach(Request *request) {
         body.n_answers = attach->n_roots;
         body.gc = (Shimport__GcPolicy)request->daemon->config.gc;
         body.no_patterns = request->daemon->config.no_regex;
+        body.no_snippets = request->daemon->config.no_snippets;
         reply.body_case = SHIMPORT__REPLY__BODY_ATTACH;
         reply.attach = &body;
         peer_send(request->peer, &reply, fds, n_fds);
@@ -219,7 +220,7 @@ static void request_report(Request *request) {
                         store_want(request->daemon->store, &key, peer_uid(request->peer), wanted->names,
                                    wanted->n_names);
         }
-        if (!request->daemon->config.no_regex)
+        if (!request->daemon->config.no_regex || !request->daemon->config.no_snippets)
                 store_learn(request->daemon->store, peer_uid(request->peer), report->patterns,
                             report->n_patterns);
 }

@@ -161,6 +161,14 @@ typedef struct ImagePattern {
 
 #define IMAGE_PATTERN_WIDTH_MAX 4u
 
+/*
+ * A snippet is a pattern as well: a text that exec(), eval() or compile() is given, by `flags_asked`. Its program is the
+ * code, as marshal wrote it and zeros up to a multiple of 4; it has no names, and in `file` those of several modules with
+ * newlines between. The lowest bits are those that compile() takes for future statements, from bit 17 on.
+ */
+#define IMAGE_PATTERN_SNIPPET 0x80000000u
+#define IMAGE_PATTERN_EVAL 0x40000000u /* one expression, for eval() */
+
 /* A named group as it lies in `pattern_data`; the name follows. */
 typedef struct ImagePatternName {
         uint32_t group;

@@ -19,11 +19,11 @@ def status():
     """What shimport does in this process, as a dict.
 
     active: whether imports are served; reason: why not; socket: the daemon's; roots: a list of dicts, one for each
-    path entry that was asked for; served, fallback, stale, thawed, unmarshalled, patterns: counts.
+    path entry that was asked for; served, fallback, stale, thawed, unmarshalled, patterns, snippets: counts.
     """
     if _shimport is None:
         return {"active": False, "reason": _missing, "socket": None, "roots": [], "served": 0, "fallback": 0,
-                "stale": 0, "thawed": 0, "unmarshalled": 0, "patterns": 0}
+                "stale": 0, "thawed": 0, "unmarshalled": 0, "patterns": 0, "snippets": 0}
     return _shimport.status()
 
 

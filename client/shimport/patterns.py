@@ -15,11 +15,12 @@ import importlib.util
 import marshal
 import os
 import re
-import signal
 import struct
 import time
 import types
-import warnings
+
+from shimport import snippets
+from shimport.trial import Declined, trial
 
 TEXT_MAX = 8192  # bytes; there are few longer ones, and processes report none
 CODE_MAX = 16384  # words
@@ -37,10 +38,6 @@ NEVER = int(re.LOCALE | re.DEBUG | getattr(re, "TEMPLATE", 0))
 PERCENT = re.compile(r"%%|%(?:\(\w+\))?[#0\- +]*(?:\d+|\*)?(?:\.\d+)?[sdrxXifcaeEgGuob]")
 PERCENT_BYTES = re.compile(PERCENT.pattern.encode())
 BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
-
-
-class Declined(Exception):
-    """Why a pattern is left to the processes."""
 
 
 def compiler():
@@ -136,29 +133,14 @@ class Capture:
         return _sre.compile(*arguments)
 
 
-def on_alarm(number, frame):
-    raise Declined("it takes too long")
-
-
 def captured(text, flags):
     """The arguments of _sre.compile() that re.compile() comes to. Raises Declined."""
     capture = re._compiler._sre = Capture()
-    signal.signal(signal.SIGVTALRM, on_alarm)
     try:
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS_EACH)
+        with trial(SECONDS_EACH):
             re._compiler.compile(text, flags)
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    except Declined:
-        raise
-    except Exception as error:
-        raise Declined(f"it does not compile: {type(error).__name__}") from None
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         re._compiler._sre = _sre
-    if warned:
-        raise Declined("it warns")
     return capture.arguments
 
 
@@ -181,7 +163,7 @@ def program(text, flags):
 
 
 class Patterns:
-    """Those of one image."""
+    """Those of one image, and its snippets."""
 
     def __init__(self, wanted):
         self.compiler, self.home = compiler()
@@ -202,17 +184,18 @@ class Patterns:
             self.files.update(files)
 
     def take_over(self, previous):
-        """Those of an image that is to be replaced: the programs, if the same `re` made them, else to be made anew."""
-        if not self.compiler:
-            return
+        """Those of an image that is to be replaced: what the same `re` or the same interpreter made of them, else to be made
+        anew."""
         same = previous.compiler() == self.compiler
-        while len(self.kept) < COUNT_MAX and (found := previous.pattern(len(self.kept))) is not None:
-            self.kept.append(found)
-            self.files.add(found[-1])
-            if not same:
-                self.want(found[0], found[1], [found[-1]])
-        if not same:
-            self.kept.clear()
+        number = 0
+        while number < COUNT_MAX and (found := previous.pattern(number)) is not None:
+            number += 1
+            files = found[-1].split("\n")
+            if found[1] & snippets.SNIPPET or (same and self.compiler):
+                self.kept.append(found)
+                self.files.update(files)
+            else:
+                self.want(found[0], found[1], files)
 
     def add_module(self, file, code, same):
         """A module of the image: its marshalled code, and whether it has been taken over as it was."""
@@ -223,27 +206,33 @@ class Patterns:
 
     def write(self, writer, root_stat):
         """Put all that may go into the image. The `re` must still be the one that was there at first."""
-        if not self.compiler or compiler()[0] != self.compiler:
-            return
-        here = os.path.samestat(os.stat(self.home), root_stat)
-        writer.set_compiler(self.compiler, here)
+        has_compiler = bool(self.compiler) and compiler()[0] == self.compiler
+        if has_compiler:
+            writer.set_compiler(self.compiler, os.path.samestat(os.stat(self.home), root_stat))
         room = Room(writer)
         for pattern in self.kept:
-            if pattern[-1] in self.same:
+            files = pattern[-1].split("\n")
+            if not self.same.issuperset(files):
+                self.want(pattern[0], pattern[1], files)
+            elif has_compiler or pattern[1] & snippets.SNIPPET:
                 room.add(*pattern)
-            else:
-                self.want(pattern[0], pattern[1], [pattern[-1]])
-        modules = {}
+        modules, vocabulary = {}, snippets.Vocabulary()
         end = time.process_time() + SECONDS_ALL
         for (text, flags), files in self.wanted.items():
             if time.process_time() > end or room.is_full():
                 break
             try:
-                file = self.shown(text, files, modules)
-                if file is not None:
+                if flags & snippets.SNIPPET:
+                    self.add_snippet(room, text, flags, files, vocabulary)
+                elif has_compiler and (file := self.shown(text, files, modules)) is not None:
                     room.add(text, *program(text, flags), file)
             except Declined:
                 pass
+
+    def add_snippet(self, room, text, flags, files, vocabulary):
+        codes = {file: self.codes[file] for file in files if file in self.codes}
+        if codes and isinstance(text, str) and vocabulary.shows(text, codes):
+            room.add(text, *snippets.program(text, flags), "\n".join(codes))
 
     def shown(self, text, files, modules):
         """Which of the files shows the text, or None."""

@@ -25,6 +25,7 @@ OURS = {
     "everything": {"SHIMPORT_GC": "freeze"},
     "gc stock": {"SHIMPORT_GC": "stock"},
     "no regex": {"SHIMPORT_REGEX": "off"},
+    "no snippets": {"SHIMPORT_SNIPPETS": "off"},
     "no thaw": {"SHIMPORT_THAW": "0"},
 }
 

@@ -253,7 +253,7 @@ def configurations():
     yield "golden", (
         b"; a comment\n[daemon]\nSocket=/run/x\nClientPath=/usr/lib/shimport/python\nBuildTimeout=5\nBuildJobs=2\n"
         b"MaxPeers=10\nMaxPeersPerUser=5\nMemoryMax=64M\nWatchLimit=9\nValidate=stat\nValidate=watch /usr/lib/*\n"
-        b"GC=freeze\nRegex=off\nIdleExit=0\n"
+        b"GC=freeze\nRegex=off\nSnippets=off\nIdleExit=0\n"
     )
     lines = {
         "unknown-key": b"[daemon]\nNothing=1\n",

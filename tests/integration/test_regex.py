@@ -5,14 +5,13 @@ what may get there."""
 import json
 import os
 import shutil
-import struct
 import textwrap
 import time
 
 import pytest
 
 import harness
-import wire
+from lessons import Lessons, generation_of, pattern, report
 
 COUNT = int(os.environ.get("PATTERNS") or 400)
 
@@ -56,68 +55,6 @@ print(json.dumps([_shimport.status()["patterns"] if SHIM else 0, len(shown), has
 """
 
 
-class Lessons:
-    """A directory of modules, and what the daemon learns from them."""
-
-    def __init__(self, daemon, pair, directory):
-        self.daemon = daemon
-        self.pair = pair
-        self.directory = directory
-
-    @property
-    def known(self):
-        """How many patterns of the module KNOWN are served: in a debug build those of bytes are stock's."""
-        return 1 if self.pair.interpreter.debug else 2
-
-    def write(self, name, source):
-        path = self.directory / f"{name}.py"
-        path.write_text(textwrap.dedent(source))
-        return path
-
-    def env(self, *directories, **changes):
-        path = os.pathsep.join(str(path) for path in directories or [self.directory])
-        return self.daemon.env(PYTHONPATH=path, **changes)
-
-    def warm(self, *directories):
-        self.daemon.warm(self.pair.shim, paths=directories or [self.directory])
-
-    def run(self, code, *flags, **options):
-        return self.pair.run_shim(*flags, "-c", textwrap.dedent(code), env=self.env(), check=True, **options)
-
-    def patterns(self, code, env=None):
-        """How many programs came from images in a process that runs the code."""
-        code = f"{textwrap.dedent(code)}\nimport _shimport\nprint(_shimport.status()['patterns'])"
-        result = self.pair.run_shim("-c", code, env=env or self.env(), check=True)
-        return int(result.stdout.splitlines()[-1])
-
-    def learn(self, code, at_least=1, env=None):
-        """Have the code run until so many programs are there."""
-        harness.wait_until(lambda: self.patterns(code, env) >= at_least, "the programs to be in an image")
-
-    def images(self):
-        """The bytes of the images of the directory, and of all roots of the interpreter."""
-        described = self.pair.interpreter.describe()
-        paths = [path for path in [str(self.directory), *described["path"]] if os.path.isdir(path)]
-        with self.daemon.connect() as connection:
-            answers = wire.ask_attach(connection, described, paths)
-        found = []
-        for _, _, fd in answers:
-            if fd is not None:
-                with open(fd, "rb") as file:
-                    found.append(file.read())
-        return found
-
-    def pattern_texts(self):
-        """The texts of the patterns in the image of the directory, see ImagePattern."""
-        image = self.images()[0]
-        patterns, size, _, _, data, _ = struct.unpack_from("<6Q", image, 208)
-        found = []
-        for at in range(patterns, patterns + size, 64):
-            offset, _, _, length = struct.unpack_from("<3QI", image, at)
-            found.append(image[data + offset : data + offset + length].decode("latin-1"))
-        return found
-
-
 @pytest.fixture
 def lessons(daemon, pair, tmp_path):
     if pair.interpreter.free_threaded:
@@ -125,6 +62,11 @@ def lessons(daemon, pair, tmp_path):
     directory = tmp_path / "room"
     directory.mkdir()
     return Lessons(daemon, pair, directory)
+
+
+def known_of(lessons):
+    """How many patterns of the module KNOWN are served: in a debug build those of bytes are stock's."""
+    return 1 if lessons.pair.interpreter.debug else 2
 
 
 def first_lesson(daemon, pair, directory):
@@ -188,7 +130,7 @@ def test_what_is_compiled_from_an_image_is_what_stock_compiles(lessons, tmp_path
 def test_all_that_is_around_the_program_is_stocks(lessons):
     lessons.write("known", KNOWN)
     lessons.warm()
-    lessons.learn("import known", lessons.known)
+    lessons.learn("import known", known_of(lessons))
     lessons.run(STOCK + r"""
 import known, _shimport, pickle, copy
 text = known.word.pattern
@@ -264,7 +206,7 @@ def test_what_the_parser_imports_to_decode_bytes_is_imported(lessons):
     """In development mode, and in a debug build, CPython looks at the name of the codec, and so imports it."""
     lessons.write("known", KNOWN)
     lessons.warm()
-    lessons.learn("import known", lessons.known)
+    lessons.learn("import known", known_of(lessons))
     look = "import sys; before = 'encodings.latin_1' in sys.modules; import known; print(before, 'encodings.latin_1' in sys.modules)"
     for flags in ([], ["-X", "dev"]):
         lessons.pair.same(*flags, "-c", look, env=lessons.env())
@@ -305,7 +247,7 @@ def test_another_re_in_front_of_the_librarys_compiles_by_itself(one_lesson, tmp_
     one_lesson.warm(own)
     for _ in range(3):
         assert "known[a-z]" in both(one_lesson, "import re, known", env=env)
-    assert one_lesson.patterns("import known", env) == 0
+    assert one_lesson.count("import known", env) == 0
 
 
 def test_what_does_not_compile_or_warns_or_depends_on_the_locale_is_left_to_stock(lessons):
@@ -326,37 +268,37 @@ def test_what_does_not_compile_or_warns_or_depends_on_the_locale_is_left_to_stoc
     lessons.warm()
     lessons.learn("import odd", 2)
     assert both(lessons, "import odd; print(odd.shown)").count("Warning") >= 1
-    assert lessons.patterns("import odd") == 2
+    assert lessons.count("import odd") == 2
 
 
 def test_a_re_that_was_imported_before_is_looked_at(lessons, tmp_path):
     """By a .pth line that comes before ours. One that is not the library's is left alone."""
     lessons.write("known", KNOWN)
     lessons.warm()
-    lessons.learn("import known", lessons.known)
+    lessons.learn("import known", known_of(lessons))
     site = lessons.pair.site(lessons.pair.shim)
     early = site / "0-early.pth"
     early.write_text("import re\n")
     try:
-        assert lessons.patterns("import known") == lessons.known
+        assert lessons.count("import known") == known_of(lessons)
         own = tmp_path / "own"
         shutil.copytree(os.path.join(lessons.pair.interpreter.stdlib(), "re"), own / "re")
         env = lessons.env(own, lessons.directory)
-        assert lessons.patterns("import known, re; assert 'own' in re.__file__", env) == 0
+        assert lessons.count("import known, re; assert 'own' in re.__file__", env) == 0
     finally:
         early.unlink()
 
 
 def test_it_can_be_switched_off(make_daemon, one_lesson):
     code = "import known"
-    assert one_lesson.patterns(code) == 2
-    assert one_lesson.patterns(code, one_lesson.env(SHIMPORT_REGEX="off")) == 0
+    assert one_lesson.count(code) == 2
+    assert one_lesson.count(code, one_lesson.env(SHIMPORT_REGEX="off")) == 0
     config = "[daemon]\nRegex=off\n"
     off = Lessons(make_daemon(name="off", config=config), one_lesson.pair, one_lesson.directory)
     off.warm()
     generation = generation_of(off)
     for _ in range(3):
-        assert off.patterns(code) == 0
+        assert off.count(code) == 0
     time.sleep(2)
     assert generation_of(off) == generation
 
@@ -364,9 +306,9 @@ def test_it_can_be_switched_off(make_daemon, one_lesson):
 def test_a_warm_makes_the_programs_at_once(new_lesson):
     new_lesson.write("early", "import re\nearly = re.compile('early early?')\n")
     new_lesson.warm()
-    assert [new_lesson.patterns("import known, early") for _ in range(2)] == [2, 2]
+    assert [new_lesson.count("import known, early") for _ in range(2)] == [2, 2]
     new_lesson.warm()
-    assert new_lesson.patterns("import known, early") == 3
+    assert new_lesson.count("import known, early") == 3
 
 
 def test_an_edit_of_the_module_has_its_patterns_made_anew(new_lesson):
@@ -383,7 +325,7 @@ def test_programs_are_taken_over_when_another_module_changes(new_lesson):
         harness.wait_until(
             lambda: max(image["generation"] for image in new_lesson.daemon.status()["images"]) > generation, "an image"
         )
-        assert new_lesson.patterns("import known, other") == 2
+        assert new_lesson.count("import known, other") == 2
 
 
 def test_a_text_that_its_module_does_not_show_is_in_no_image(new_lesson):
@@ -398,7 +340,7 @@ def test_a_text_that_its_module_does_not_show_is_in_no_image(new_lesson):
     env = new_lesson.env(SECRET="hunter2[0-9]+hunter2")
     new_lesson.learn("import known, private", 4, env)
     for _ in range(2):
-        assert new_lesson.patterns("import known, private", env) == 4
+        assert new_lesson.count("import known, private", env) == 4
     time.sleep(3)
     content = b"".join(new_lesson.images())
     assert b"quite public[a-z]*" in content and b"prefix-one-three" in content
@@ -406,20 +348,6 @@ def test_a_text_that_its_module_does_not_show_is_in_no_image(new_lesson):
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
-
-
-def pattern(generation, text, width=1, flags=0, files=("known.py",)):
-    body = wire.field(1, generation) + wire.field(2, text) + wire.field(3, width) + wire.field(4, flags)
-    return wire.field(8, body + b"".join(wire.field(5, file) for file in files))
-
-
-def report(daemon, patterns):
-    with daemon.connect() as connection:
-        connection.send(wire.request(wire.REPORT, b"".join(patterns)))
-
-
-def generation_of(lesson):
-    return next(image["generation"] for image in lesson.daemon.status()["images"] if image["root"] == str(lesson.directory))
 
 
 def memory(pid):
@@ -463,7 +391,7 @@ def test_patterns_that_take_long_do_not_hold_up_a_build(new_lesson):
     new_lesson.write("slow", f'import re\nquick = re.compile("quick slow?")\nslow = re.compile("{slow}", re.I)\n')
     new_lesson.warm()
     new_lesson.learn("import slow, known", 3)
-    assert new_lesson.patterns("import slow, known") == 3
+    assert new_lesson.count("import slow, known") == 3
     image = next(image for image in new_lesson.daemon.status()["images"] if image["root"] == str(new_lesson.directory))
     assert image["state"] == "served" and image["built_ms"] < 20_000
 
@@ -483,7 +411,7 @@ def test_a_flood_of_patterns_is_bounded_and_nobody_notices(own_lesson):
         slowest = max(slowest, time.monotonic() - began)
     assert memory(own_lesson.daemon.pid) - before < 16 * 1024
     assert slowest < 5
-    assert own_lesson.patterns("import known") == 2
+    assert own_lesson.count("import known") == 2
     status = own_lesson.daemon.status()
     assert status["builds_failed"] == 0 and all(image["bytes"] < 256 << 20 for image in status["images"])
 
@@ -493,6 +421,6 @@ def test_a_text_of_a_mebibyte_compiles_and_is_not_reported(new_lesson):
     new_lesson.warm()
     generation = generation_of(new_lesson)
     for _ in range(2):
-        assert new_lesson.patterns("import large, known") == 2
+        assert new_lesson.count("import large, known") == 2
     time.sleep(2)
     assert generation_of(new_lesson) == generation
