@@ -308,15 +308,32 @@ static int splice_method(ModuleState *state, const char *name, PyMethodDef *call
         return r;
 }
 
+/* Is it the manager that importlib locks with? From 3.15 on it calls the locks themselves. Return: 1, 0, or -1. */
+static int manager_is_used(PyObject *bootstrap, PyObject *name) {
+        PyObject *function = PyObject_GetAttrString(bootstrap, "_find_and_load");
+        PyObject *code = function ? PyObject_GetAttrString(function, "__code__") : NULL;
+        PyObject *names = code ? PyObject_GetAttrString(code, "co_names") : NULL;
+        int r = names ? PySequence_Contains(names, name) : -1;
+
+        Py_XDECREF(function);
+        Py_XDECREF(code);
+        Py_XDECREF(names);
+        return r;
+}
+
 int module_lock_install(ModuleState *state) {
         static PyMethodDef enter_def = { "enter", (PyCFunction)(void (*)(void))enter_call, METH_FASTCALL,
                                          NULL };
         static PyMethodDef leave_def = { "leave", (PyCFunction)(void (*)(void))leave_call, METH_FASTCALL,
                                          NULL };
         ModuleLocks *locks = &state->locks;
-        PyObject *imp = PyImport_ImportModule("_imp");
-        int r = -1;
+        PyObject *name = PyUnicode_FromString("_ModuleLockManager"), *imp;
+        int r = name ? manager_is_used(state->bootstrap, name) : -1;
 
+        Py_XDECREF(name);
+        if (r <= 0)
+                return r;
+        imp = PyImport_ImportModule("_imp");
         locks->lock_held = imp ? PyObject_GetAttrString(imp, "lock_held") : NULL;
         Py_XDECREF(imp);
         if (!locks->lock_held ||

@@ -14,6 +14,8 @@
  *      __exit__()      the lock is held once, by this thread, and nobody but the manager has a reference to it: so nobody
  *                      waits for it or is about to.
  *
+ * From 3.15 on importlib calls the locks without a manager: they are left alone.
+ *
  * Programs that put their own threads in the place of the interpreter's, as gevent does, replace the functions of _thread that
  * importlib calls: then its own code runs.
  *

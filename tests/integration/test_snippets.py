@@ -65,7 +65,7 @@ WRITER = r'''
 
 # Parts of the texts that have to be in the image then.
 TEXTS = (
-    "lambda _cls, alpha, beta, gamma: ", "lambda _cls, left, right: ", "def __init__(self,first:", "def written(first, *second",
+    "lambda _cls, alpha, beta, gamma: ", "lambda _cls, left, right: ", "__init__(self,first", "def written(first, *second",
     "alpha = 1\nbeta = alpha + 1", "alpha, beta", "first + second", "def written(first: left.right)",
 )
 
