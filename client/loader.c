@@ -169,7 +169,7 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         collect_end(&state->collect);
         if (result)
                 regex_executed(state, module);
-        if (result && shortcuts_consider(state) < 0 && !memory_was_short())
+        if (result && shortcuts_consider(state) < 0)
                 Py_CLEAR(result);
         return result;
 }

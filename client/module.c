@@ -155,7 +155,7 @@ static int activate(ModuleState *state) {
         collect_learn(&state->collect);
         state->active = true;
         state->reason[0] = '\0';
-        if (finder_install(state) < 0) {
+        if (finder_install(state) < 0 || shortcuts_install(state) < 0) {
                 state->active = false;
                 return -1;
         }
@@ -376,8 +376,8 @@ static int module_exec(PyObject *module) {
         state->debug = debug && *debug && strcmp(debug, "0") != 0;
         state->budget_ms = budget_from_environment();
         policy_from_environment(&state->collect);
-        regex_choose_from_environment(&state->regex);
-        snippets_choose_from_environment(&state->snippets);
+        switch_choose(&state->regex.on_off, getenv("SHIMPORT_REGEX"));
+        switch_choose(&state->snippets.on_off, getenv("SHIMPORT_SNIPPETS"));
         state->unmarshal = thaw && strcmp(thaw, "0") == 0;
         PyOS_snprintf(state->reason, sizeof(state->reason), "not activated");
         if (names_learn(&state->names) < 0)

@@ -15,19 +15,6 @@
 #include "state.h"
 #include "util.h"
 
-void regex_suggest(Regex *regex, bool on) {
-        if (!regex->chosen)
-                regex->off = !on;
-}
-
-void regex_choose_from_environment(Regex *regex) {
-        const char *value = getenv("SHIMPORT_REGEX");
-
-        regex->chosen = value && (strcmp(value, "on") == 0 || strcmp(value, "off") == 0);
-        if (regex->chosen)
-                regex->off = strcmp(value, "off") == 0;
-}
-
 #if FACTS_KNOWN
 
 /* The modules that a program is made by. */
@@ -257,7 +244,7 @@ static PyObject *hook_answer(RegexHook *hook, PyObject *const *args, Py_ssize_t 
         ImagePatternKey key;
         uint64_t hash;
 
-        if (n != 2 || !state || state->regex.off || !state->active || hook_is_touched(hook) ||
+        if (n != 2 || !state || state->regex.on_off.off || !state->active || hook_is_touched(hook) ||
             facts_is_observed() || !key_of(args[0], args[1], &key) || !hook_knows_compiler(state, hook) ||
             (hook->bytes_are_stocks && PyBytes_Check(args[0])))
                 return NULL;
@@ -420,7 +407,7 @@ void regex_activated(ModuleState *state) {
                 PyErr_Clear();
                 return;
         }
-        if (state->regex.off)
+        if (state->regex.on_off.off)
                 return;
         /* Better now than amid an import; but if its image is still to come, when it is first needed. */
         state->regex.hook->looked = hook_knows_compiler(state, state->regex.hook);

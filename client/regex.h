@@ -23,14 +23,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "switch.h"
+
 typedef struct ModuleState ModuleState;
 typedef struct Mapping Mapping;
 typedef struct RegexHook RegexHook;
 
 /* One interpreter's. All zeros: on, and nothing is known. */
 typedef struct Regex {
-        bool off;
-        bool chosen;         /* by the environment */
+        Switch on_off;
         unsigned served;     /* which modules of `re` came from the image below, bits of regex.c */
         uint64_t generation; /* the image */
         uint64_t compiler;   /* its pattern_compiler */
@@ -38,12 +39,6 @@ typedef struct Regex {
         RegexHook *hook; /* in force; owned */
         uint64_t hits;   /* patterns whose programs came from an image */
 } Regex;
-
-/* What is in force unless somebody has chosen. */
-void regex_suggest(Regex *regex, bool on);
-
-/* SHIMPORT_REGEX=on|off. */
-void regex_choose_from_environment(Regex *regex);
 
 /* The code of a module is taken from an image. */
 void regex_served(ModuleState *state, const Mapping *mapping, PyObject *name);

@@ -181,8 +181,8 @@ static int roots_ask(ModuleState *state, AttachRoot *roots, size_t n, bool late)
                 } else {
                         state_note_daemons(state, &daemon);
                         collect_suggest(&state->collect, policy_of(daemon.gc));
-                        regex_suggest(&state->regex, !daemon.no_patterns);
-                        snippets_suggest(&state->snippets, !daemon.no_snippets);
+                        switch_suggest(&state->regex.on_off, !daemon.no_patterns);
+                        switch_suggest(&state->snippets.on_off, !daemon.no_snippets);
                         state->reason[0] = '\0';
                 }
         }

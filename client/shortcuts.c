@@ -11,13 +11,21 @@
 /* To make them takes what they save in some ten imports: not for what site imports at every start. */
 #define WORTH_FROM 4
 
+int shortcuts_install(ModuleState *state) {
+        return sieve_install(state) < 0 ? -1 : path_finder_install(state);
+}
+
 int shortcuts_consider(ModuleState *state) {
-        if (state->sieve || state->counters.served < WORTH_FROM)
+        if (state->shortcuts_considered || state->counters.served < WORTH_FROM)
                 return 0;
-        return sieve_install(state) < 0 || path_finder_install(state) < 0 || meta_path_install(state) < 0 ||
-                               create_install(state) < 0 || module_lock_install(state) < 0
-                       ? -1
-                       : 0;
+        state->shortcuts_considered = true;
+        if (meta_path_install(state) == 0 && create_install(state) == 0 && module_lock_install(state) == 0)
+                return 0;
+        /* It works without those that are missing; what interrupts the program is none of ours. */
+        if (!PyErr_ExceptionMatches(PyExc_Exception))
+                return -1;
+        PyErr_Clear();
+        return 0;
 }
 
 void shortcuts_forget(ModuleState *state) {

@@ -3,7 +3,6 @@
 #include "snippets.h"
 
 #include <marshal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "audit.h"
@@ -22,19 +21,6 @@
 
 typedef PyObject *(*WithKeywords)(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keywords);
 typedef PyObject *(*Plain)(PyObject *self, PyObject *const *args, Py_ssize_t n);
-
-void snippets_suggest(Snippets *snippets, bool on) {
-        if (!snippets->chosen)
-                snippets->off = !on;
-}
-
-void snippets_choose_from_environment(Snippets *snippets) {
-        const char *value = getenv("SHIMPORT_SNIPPETS");
-
-        snippets->chosen = value && (strcmp(value, "on") == 0 || strcmp(value, "off") == 0);
-        if (snippets->chosen)
-                snippets->off = strcmp(value, "off") == 0;
-}
 
 /* ---- a snippet's code ---- */
 
@@ -98,7 +84,7 @@ static PyObject *code_of(ModuleState *state, PyObject *text, Py_ssize_t from, ui
 static ModuleState *owner;
 
 static bool may_serve(PyObject *text) {
-        return owner && owner->active && !owner->snippets.off && PyUnicode_CheckExact(text) && !audit_is_on();
+        return owner && owner->active && !owner->snippets.on_off.off && PyUnicode_CheckExact(text) && !audit_is_on();
 }
 
 /* The flags that the caller's future statements set. */

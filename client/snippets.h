@@ -26,20 +26,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "switch.h"
+
 typedef struct ModuleState ModuleState;
 
 /* One interpreter's. All zeros: on, and nothing is replaced. */
 typedef struct Snippets {
-        bool off;
-        bool chosen;   /* by the environment */
+        Switch on_off;
         uint64_t hits; /* whose code came from an image */
 } Snippets;
-
-/* What is in force unless somebody has chosen. */
-void snippets_suggest(Snippets *snippets, bool on);
-
-/* SHIMPORT_SNIPPETS=on|off. */
-void snippets_choose_from_environment(Snippets *snippets);
 
 /* The interpreter is being activated. */
 void snippets_install(ModuleState *state);

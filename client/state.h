@@ -134,6 +134,7 @@ struct ModuleState {
 
         PyTypeObject *place_type, *finder_type, *loader_type, *search_type, *inquiry_type;
         struct Sieve *sieve; /* see sieve.h */
+        bool shortcuts_considered;
         Metadata
                 *metadata; /* see metadata.h; NULL until importlib.metadata is loaded, and so are its types */
         PyTypeObject *metadata_type, *discovery_type, *record_type;
