@@ -35,16 +35,16 @@ static PyObject *count_new(PyObject *like, Py_ssize_t n) {
         return list;
 }
 
-/* One that this thread holds. Return: new, or NULL with an exception. */
-static PyObject *lock_new(const ModuleLocks *locks, PyObject *name) {
+/* @held: by this thread. Return: new, or NULL with an exception. */
+static PyObject *lock_new(const ModuleLocks *locks, PyObject *name, bool held) {
         PyObject *lock = instance_new(locks->type);
 
         for (size_t i = 0; lock && i < locks->n; i++) {
                 PyObject *attribute = locks->names[i], *value;
 
                 value = attribute == locks->name      ? Py_NewRef(name)
-                        : attribute == locks->owner   ? thread_id()
-                        : attribute == locks->count   ? count_new(locks->values[i], 1)
+                        : attribute == locks->owner   ? (held ? thread_id() : Py_NewRef(Py_None))
+                        : attribute == locks->count   ? count_new(locks->values[i], held)
                         : attribute == locks->waiters ? count_new(locks->values[i], 0)
                                                       : PyObject_CallNoArgs(locks->values[i]);
                 if (!value || PyObject_GenericSetAttr(lock, attribute, value) < 0)
@@ -86,25 +86,34 @@ static bool may_be_wanted(const ModuleLocks *locks, PyObject *name) {
         return held != Py_False || PyDict_Contains(locks->all, name) != 0;
 }
 
+/* Put a new lock into _module_locks. Return: 1; 0 if somebody else may have done so for that name; -1 with an exception. */
+static int lock_put(const ModuleLocks *locks, PyObject *name, PyObject *lock) {
+        PyObject *reference = reference_new(locks, name, lock);
+        int r = reference ? 0 : -1;
+
+        /* Making them may have run anything: the collector's finalisers. */
+        if (r == 0 && !may_be_wanted(locks, name))
+                r = PyDict_SetItem(locks->all, name, reference) < 0 ? -1 : 1;
+        Py_XDECREF(reference);
+        return r == 0 && PyErr_Occurred() ? -1 : r;
+}
+
 /* Return: 1; 0 if nothing was done; -1 with an exception. */
 static int enter(const ModuleLocks *locks, PyObject *manager) {
         PyObject *name = PyObject_GenericGetAttr(manager, locks->manager_name);
-        PyObject *lock = NULL, *reference = NULL;
+        PyObject *lock = NULL;
         int r = name ? 0 : -1;
 
         if (name && PyUnicode_CheckExact(name) && !may_be_wanted(locks, name)) {
-                lock = lock_new(locks, name);
-                reference = lock ? reference_new(locks, name, lock) : NULL;
-                r = reference ? PyObject_GenericSetAttr(manager, locks->manager_lock, lock) : -1;
-                /* Making them may have run anything: the collector's finalisers. */
-                if (r == 0 && !may_be_wanted(locks, name))
-                        r = PyDict_SetItem(locks->all, name, reference) < 0 ? -1 : 1;
+                lock = lock_new(locks, name, true);
+                r = lock ? PyObject_GenericSetAttr(manager, locks->manager_lock, lock) : -1;
+                if (r == 0)
+                        r = lock_put(locks, name, lock);
         }
         if (r == 0 && PyErr_Occurred())
                 r = -1;
         Py_XDECREF(name);
         Py_XDECREF(lock);
-        Py_XDECREF(reference);
         return r;
 }
 
@@ -115,6 +124,15 @@ static int has_count(PyObject *lock, PyObject *name, Py_ssize_t n) {
 
         Py_XDECREF(count);
         return r;
+}
+
+/* Is nobody holding it? Return: 1, 0, or -1 with an exception. */
+static int is_free(const ModuleLocks *locks, PyObject *lock) {
+        PyObject *owner = PyObject_GenericGetAttr(lock, locks->owner);
+        int r = owner ? owner == Py_None : -1;
+
+        Py_XDECREF(owner);
+        return r > 0 ? has_count(lock, locks->count, 0) : r;
 }
 
 /* Is the lock held once, by this thread, and nobody waiting? Return: 1, 0, or -1 with an exception. */
@@ -130,16 +148,18 @@ static int is_held_alone(const ModuleLocks *locks, PyObject *lock) {
         return r > 0 ? has_count(lock, locks->waiters, 0) : r;
 }
 
-/* Return: 0, or -1 with an exception. */
-static int let_go(const ModuleLocks *locks, PyObject *lock) {
+/* Have it held by this thread, or by nobody. Return: 0, or -1 with an exception. */
+static int lock_set(const ModuleLocks *locks, PyObject *lock, bool held) {
         PyObject *like = PyObject_GenericGetAttr(lock, locks->count);
-        PyObject *count = like ? count_new(like, 0) : NULL;
-        int r = count ? PyObject_GenericSetAttr(lock, locks->owner, Py_None) : -1;
+        PyObject *count = like ? count_new(like, held) : NULL;
+        PyObject *owner = count && held ? thread_id() : Py_NewRef(Py_None);
+        int r = count && owner ? PyObject_GenericSetAttr(lock, locks->owner, owner) : -1;
 
         if (r == 0)
                 r = PyObject_GenericSetAttr(lock, locks->count, count);
         Py_XDECREF(like);
         Py_XDECREF(count);
+        Py_XDECREF(owner);
         return r;
 }
 
@@ -152,9 +172,43 @@ static int leave(const ModuleLocks *locks, PyObject *manager) {
         if (lock && Py_IS_TYPE(lock, locks->type) && Py_REFCNT(lock) == 2)
                 r = is_held_alone(locks, lock);
         if (r > 0)
-                r = let_go(locks, lock) < 0 ? -1 : 1;
+                r = lock_set(locks, lock, false) < 0 ? -1 : 1;
         Py_XDECREF(lock);
         return r;
+}
+
+/* The lock within, under which _ModuleLock looks at its attributes and changes them. Return: whether it is taken; with an
+ * exception, if there is one. */
+static bool inner_take(const ModuleLocks *locks, PyObject *lock) {
+        PyObject *inner = PyObject_GenericGetAttr(lock, locks->inner);
+        PyObject *taken = inner ? PyObject_CallMethodOneArg(inner, locks->acquire, Py_False) : NULL;
+
+        Py_XDECREF(inner);
+        Py_XDECREF(taken);
+        return taken == Py_True;
+}
+
+static int inner_release(const ModuleLocks *locks, PyObject *lock) {
+        PyObject *inner = PyObject_GenericGetAttr(lock, locks->inner);
+        PyObject *result = inner ? PyObject_CallMethodNoArgs(inner, locks->release) : NULL;
+
+        Py_XDECREF(inner);
+        Py_XDECREF(result);
+        return result ? 0 : -1;
+}
+
+/* acquire() of a lock that nobody has, or release() of one that nobody waits for. Return: as enter(). */
+static int lock_change(const ModuleLocks *locks, PyObject *lock, bool held) {
+        int r;
+
+        if (!Py_IS_TYPE(lock, locks->type) || !inner_take(locks, lock))
+                return PyErr_Occurred() ? -1 : 0;
+        r = held ? is_free(locks, lock) : is_held_alone(locks, lock);
+        if (r > 0)
+                r = lock_set(locks, lock, held) < 0 ? -1 : 1;
+        if (r < 0)
+                PyErr_Clear(); /* importlib's own code says so, if it is so */
+        return inner_release(locks, lock) < 0 ? -1 : r > 0;
 }
 
 /* Do importlib's locks do what they did, and does nobody look on? */
@@ -163,20 +217,52 @@ static bool locks_are_usual(const ModuleLocks *locks) {
                guards_hold(locks->guards, ELEMENTSOF(locks->guards));
 }
 
-/* Return: None if importlib's own code is to run. */
-static PyObject *manager_call(PyObject *self, PyObject *const *args, Py_ssize_t n,
-                              int (*call)(const ModuleLocks *locks, PyObject *manager)) {
-        ModuleState *state = ((Sieve *)self)->state;
-        int r = 0;
+/* What a call knows. Return: NULL: importlib's own code is to run. */
+static const ModuleLocks *locks_of(PyObject *sieve) {
+        const ModuleState *state = ((Sieve *)sieve)->state;
 
-        if (n != 1)
-                return PyErr_Format(PyExc_TypeError, "one argument, not %zd", n);
-        if (state && state->active && Py_IS_TYPE(args[0], state->locks.manager) &&
-            locks_are_usual(&state->locks))
-                r = call(&state->locks, args[0]);
+        return state && state->active && locks_are_usual(&state->locks) ? &state->locks : NULL;
+}
+
+/* True if all is done, None if importlib's own code is to run. */
+static PyObject *answer_new(int r) {
         if (r < 0 && !memory_was_short())
                 return NULL;
         return Py_NewRef(r > 0 ? Py_True : Py_None);
+}
+
+static PyObject *manager_call(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                              int (*call)(const ModuleLocks *locks, PyObject *manager)) {
+        const ModuleLocks *locks = locks_of(self);
+
+        return answer_new(locks && n == 1 && Py_IS_TYPE(args[0], locks->manager) ? call(locks, args[0]) : 0);
+}
+
+static PyObject *get_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+        const ModuleLocks *locks = locks_of(self);
+        PyObject *lock = NULL;
+        int r = 0;
+
+        if (locks && n == 1 && PyUnicode_CheckExact(args[0]) && !may_be_wanted(locks, args[0])) {
+                lock = lock_new(locks, args[0], false);
+                r = lock ? lock_put(locks, args[0], lock) : -1;
+        }
+        if (r > 0)
+                return lock;
+        Py_XDECREF(lock);
+        return answer_new(PyErr_Occurred() ? -1 : 0);
+}
+
+static PyObject *acquire_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+        const ModuleLocks *locks = locks_of(self);
+
+        return answer_new(locks && n == 1 ? lock_change(locks, args[0], true) : 0);
+}
+
+static PyObject *release_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+        const ModuleLocks *locks = locks_of(self);
+
+        return answer_new(locks && n == 1 ? lock_change(locks, args[0], false) : 0);
 }
 
 static PyObject *enter_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
@@ -224,6 +310,8 @@ static int attribute_learn(ModuleLocks *locks, PyObject *name, PyObject *value, 
                         return -1;
                 if (same) {
                         locks->values[i] = Py_NewRef(makers[m]);
+                        if (PyUnicode_CompareWithASCIIString(name, "lock") == 0)
+                                locks->inner = name;
                         return 0;
                 }
         }
@@ -239,7 +327,7 @@ static int attributes_learn(ModuleLocks *locks, PyObject *lock) {
 
         while (r == 0 && PyDict_Next(dict, &at, &key, &value))
                 r = attribute_learn(locks, key, value, makers);
-        if (r == 0 && (!locks->name || !locks->owner || !locks->count || !locks->waiters))
+        if (r == 0 && (!locks->name || !locks->owner || !locks->count || !locks->waiters || !locks->inner))
                 r = 1;
         Py_XDECREF(dict);
         return r;
@@ -288,7 +376,7 @@ static int learn(ModuleLocks *locks, PyObject *name) {
 
         if (r == 0) {
                 acquired = PyObject_CallMethod(lock, "acquire", NULL);
-                made = acquired ? lock_new(locks, name) : NULL;
+                made = acquired ? lock_new(locks, name, true) : NULL;
                 r = made ? are_alike(locks, made, lock) : -1;
                 r = r < 0 ? -1 : !r;
         }
@@ -298,14 +386,43 @@ static int learn(ModuleLocks *locks, PyObject *name) {
         return r;
 }
 
-static int splice_method(ModuleState *state, const char *name, PyMethodDef *call) {
-        PyObject *function = PyObject_GetAttrString((PyObject *)state->locks.manager, name);
+typedef int (*Splice)(PyObject *function, unsigned arguments, PyObject *callable);
+
+/* Return: as splice_call(). */
+static int splice_into(ModuleState *state, PyObject *where, const char *name, Splice splice,
+                       PyMethodDef *call) {
+        PyObject *function = PyObject_GetAttrString(where, name);
         PyObject *callable = function ? sieve_callable(state, call) : NULL;
-        int r = callable ? splice_deed(function, 1, callable) : -1;
+        int r = callable ? splice(function, 1, callable) : -1;
 
         Py_XDECREF(function);
         Py_XDECREF(callable);
         return r;
+}
+
+static int splice_manager(ModuleState *state) {
+        static PyMethodDef enter_def = { "enter", (PyCFunction)(void (*)(void))enter_call, METH_FASTCALL,
+                                         NULL };
+        static PyMethodDef leave_def = { "leave", (PyCFunction)(void (*)(void))leave_call, METH_FASTCALL,
+                                         NULL };
+        PyObject *manager = (PyObject *)state->locks.manager;
+        int r = splice_into(state, manager, "__exit__", splice_deed, &leave_def);
+
+        return r == 0 ? splice_into(state, manager, "__enter__", splice_deed, &enter_def) : r;
+}
+
+static int splice_locks(ModuleState *state) {
+        static PyMethodDef get = { "get", (PyCFunction)(void (*)(void))get_call, METH_FASTCALL, NULL };
+        static PyMethodDef acquire = { "acquire", (PyCFunction)(void (*)(void))acquire_call, METH_FASTCALL,
+                                       NULL };
+        static PyMethodDef release = { "release", (PyCFunction)(void (*)(void))release_call, METH_FASTCALL,
+                                       NULL };
+        PyObject *type = (PyObject *)state->locks.type;
+        int r = splice_into(state, state->bootstrap, "_get_module_lock", splice_answer, &get);
+
+        if (r == 0)
+                r = splice_into(state, type, "acquire", splice_answer, &acquire);
+        return r == 0 ? splice_into(state, type, "release", splice_deed, &release) : r;
 }
 
 /* Is it the manager that importlib locks with? From 3.15 on it calls the locks themselves. Return: 1, 0, or -1. */
@@ -322,18 +439,10 @@ static int manager_is_used(PyObject *bootstrap, PyObject *name) {
 }
 
 int module_lock_install(ModuleState *state) {
-        static PyMethodDef enter_def = { "enter", (PyCFunction)(void (*)(void))enter_call, METH_FASTCALL,
-                                         NULL };
-        static PyMethodDef leave_def = { "leave", (PyCFunction)(void (*)(void))leave_call, METH_FASTCALL,
-                                         NULL };
         ModuleLocks *locks = &state->locks;
-        PyObject *name = PyUnicode_FromString("_ModuleLockManager"), *imp;
-        int r = name ? manager_is_used(state->bootstrap, name) : -1;
+        PyObject *imp = PyImport_ImportModule("_imp"), *name;
+        int r, used;
 
-        Py_XDECREF(name);
-        if (r <= 0)
-                return r;
-        imp = PyImport_ImportModule("_imp");
         locks->lock_held = imp ? PyObject_GetAttrString(imp, "lock_held") : NULL;
         Py_XDECREF(imp);
         if (!locks->lock_held ||
@@ -342,18 +451,22 @@ int module_lock_install(ModuleState *state) {
                       (PyTypeObject *)PyObject_GetAttrString(state->bootstrap, "_ModuleLockManager")) ||
             !(locks->all = PyObject_GetAttrString(state->bootstrap, "_module_locks")) ||
             !(locks->manager_name = PyUnicode_InternFromString("_name")) ||
-            !(locks->manager_lock = PyUnicode_InternFromString("_lock")))
+            !(locks->manager_lock = PyUnicode_InternFromString("_lock")) ||
+            !(locks->acquire = PyUnicode_InternFromString("acquire")) ||
+            !(locks->release = PyUnicode_InternFromString("release")))
                 return -1;
         if (!PyType_Check(locks->type) || !PyType_Check(locks->manager) || !PyDict_CheckExact(locks->all))
                 return 0;
-        r = guards_learn(locks, state->bootstrap);
+        name = PyUnicode_FromString("_ModuleLockManager");
+        used = name ? manager_is_used(state->bootstrap, name) : -1;
+        Py_XDECREF(name);
+        r = used < 0 ? -1 : guards_learn(locks, state->bootstrap);
         if (r == 0)
                 r = learn(locks, locks->manager_name);
-        locks->version = locks->type->tp_version_tag;
         if (r == 0)
-                r = splice_method(state, "__exit__", &leave_def);
+                r = used ? splice_manager(state) : splice_locks(state);
         if (r == 0)
-                r = splice_method(state, "__enter__", &enter_def);
+                locks->version = locks->type->tp_version_tag;
         return r < 0 ? -1 : 0;
 }
 
@@ -374,8 +487,10 @@ void module_lock_forget(ModuleLocks *locks) {
         Py_CLEAR(locks->lock_held);
         Py_CLEAR(locks->manager_name);
         Py_CLEAR(locks->manager_lock);
+        Py_CLEAR(locks->acquire);
+        Py_CLEAR(locks->release);
         guards_forget(locks->guards, ELEMENTSOF(locks->guards));
-        locks->name = locks->owner = locks->count = locks->waiters = NULL;
+        locks->name = locks->owner = locks->count = locks->waiters = locks->inner = NULL;
         for (size_t i = 0; i < locks->n; i++) {
                 Py_CLEAR(locks->names[i]);
                 Py_CLEAR(locks->values[i]);

@@ -84,7 +84,8 @@ static PyObject *code_of(ModuleState *state, PyObject *text, Py_ssize_t from, ui
 static ModuleState *owner;
 
 static bool may_serve(PyObject *text) {
-        return owner && owner->active && !owner->snippets.on_off.off && PyUnicode_CheckExact(text) && !audit_is_on();
+        return owner && owner->active && !owner->snippets.on_off.off && PyUnicode_CheckExact(text) &&
+               !audit_is_on();
 }
 
 /* The flags that the caller's future statements set. */
