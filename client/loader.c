@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "facts.h"
+
 #include "loader.h"
 
 #include "audit.h"
@@ -163,7 +165,9 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         if (!state || (loader_step_back(state, self, module) < 0 && !memory_was_short()))
                 return NULL;
         collect_begin(&state->collect);
+        facts_call_not_counted();
         result = stock_call(state, state->names.exec_module, self, module);
+        facts_call_counted();
         if (result)
                 metadata_learn(state, module);
         collect_end(&state->collect);

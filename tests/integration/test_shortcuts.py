@@ -259,6 +259,24 @@ def test_nobody_can_tell(pair, top, program):
     pair.same("-c", BEGIN.format(top=str(top)) + PROGRAMS[program])
 
 
+def test_imports_may_be_nested_as_deep_as_with_stock(pair, top):
+    deep = top / "deep"
+    deep.mkdir(exist_ok=True)
+    for n in range(300):
+        (deep / f"deep{n}.py").write_text(f"import deep{n + 1}\n")
+    (deep / "deep300.py").write_text("")
+    pair.daemon.warm(pair.shim, paths=[deep])
+    code = BEGIN.format(top=str(deep)) + (
+        "for n in range(300, -1, -1):\n"
+        "    for name in [name for name in sys.modules if name.startswith('deep')]: del sys.modules[name]\n"
+        "    try: importlib.import_module(f'deep{n}')\n"
+        "    except RecursionError: break\n"
+        "print(300 - n)"
+    )
+    stock, ours = (int(run("-c", code, check=True).stdout) for run in (pair.run_stock, pair.run_shim))
+    assert 100 < stock <= ours <= stock + 2
+
+
 def test_they_serve(pair, top):
     """A module that is served: its lock is not importlib's doing, nor is the search for it, nor are its attributes."""
     if pair.interpreter.free_threaded:
