@@ -114,6 +114,7 @@ static void root_accept(AttachRoot *root, const AttachRequest *request, int fd) 
                 root_refuse(root, "it is of another interpreter");
         } else {
                 root->image = image;
+                root->everywhere = info.owner == 0 || info.owner == geteuid();
                 root->generation = image.header->generation;
                 return;
         }

@@ -38,6 +38,8 @@ typedef struct AttachRoot {
         uint64_t generation;
         char reason[160];
 
+        bool everywhere; /* see mapping.h */
+
         /* Mapped, and the caller's then: base and header are NULL unless they were handed over and accepted. */
         Image image;
         Staleness staleness;

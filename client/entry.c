@@ -19,11 +19,11 @@ static PyObject *package_locations(const Place *place, const char *file, size_t 
         return list;
 }
 
-static PyObject *entry_loader(ModuleState *state, const Place *place, const ImageEntry *entry,
-                              uint32_t number, PyObject *name, PyObject *origin) {
+static PyObject *entry_loader(ModuleState *state, const Place *place, Mapping *mapping,
+                              const ImageEntry *entry, uint32_t number, PyObject *name, PyObject *origin) {
         switch (entry->kind) {
         case IMAGE_KIND_SOURCE:
-                return loader_new(state, place->root, place->mapping, number, name, origin);
+                return loader_new(state, place->root, mapping, number, name, origin);
         case IMAGE_KIND_SOURCELESS:
                 return PyObject_CallFunctionObjArgs(state->sourceless_loader, name, origin, NULL);
         default:
@@ -32,9 +32,10 @@ static PyObject *entry_loader(ModuleState *state, const Place *place, const Imag
 }
 
 /* What spec.cached would compute, see _get_cached() in _bootstrap_external.py. */
-static PyObject *entry_cached(const Place *place, const ImageEntry *entry, PyObject *origin) {
+static PyObject *entry_cached(const Place *place, const Mapping *mapping, const ImageEntry *entry,
+                              PyObject *origin) {
         size_t length;
-        const char *cached = image_string(&place->mapping->image, entry->cached, &length);
+        const char *cached = image_string(&mapping->image, entry->cached, &length);
 
         if (entry->kind == IMAGE_KIND_SOURCELESS)
                 return Py_NewRef(origin);
@@ -43,11 +44,11 @@ static PyObject *entry_cached(const Place *place, const ImageEntry *entry, PyObj
         return place_join(place, cached, length);
 }
 
-PyObject *entry_spec(ModuleState *state, const Place *place, const ImageEntry *entry, uint32_t number,
-                     PyObject *name) {
+PyObject *entry_spec(ModuleState *state, const Place *place, Mapping *mapping, const ImageEntry *entry,
+                     uint32_t number, PyObject *name) {
         PyObject *origin = NULL, *loader = NULL, *cached = NULL, *locations = NULL, *spec = NULL;
         size_t length;
-        const char *file = image_string(&place->mapping->image, entry->file, &length);
+        const char *file = image_string(&mapping->image, entry->file, &length);
 
         if (!file)
                 return NULL;
@@ -65,8 +66,8 @@ PyObject *entry_spec(ModuleState *state, const Place *place, const ImageEntry *e
                                                        : Py_NewRef(Py_None);
         if (!origin || !locations)
                 goto finish;
-        loader = entry_loader(state, place, entry, number, name, origin);
-        cached = loader ? entry_cached(place, entry, origin) : NULL;
+        loader = entry_loader(state, place, mapping, entry, number, name, origin);
+        cached = loader ? entry_cached(place, mapping, entry, origin) : NULL;
         if (cached)
                 spec = spec_new(state, name, loader, origin, cached, locations);
 finish:

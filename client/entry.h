@@ -13,12 +13,13 @@
 /**
  * entry_spec() - the spec of a module
  * @place:      the directory's
+ * @mapping:    the image that the entry is in, which the caller keeps
  * @number:     the entry's
  * @name:       the module's, with its packages'
  *
  * Return: a new spec, or NULL: without an exception if the entry makes no sense.
  */
-PyObject *entry_spec(ModuleState *state, const Place *place, const ImageEntry *entry, uint32_t number,
-                     PyObject *name);
+PyObject *entry_spec(ModuleState *state, const Place *place, Mapping *mapping, const ImageEntry *entry,
+                     uint32_t number, PyObject *name);
 
 #endif

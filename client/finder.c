@@ -114,17 +114,12 @@ typedef enum Answer {
         ANSWER_FOUND,
 } Answer;
 
-/* @may_stat: where the watch does not see everything, look; otherwise stock does. With ANSWER_STOCK there may be an
- * exception, for a lack of memory. */
-static Answer place_ask(ModuleState *state, Place *place, const char *tail, size_t length, bool may_stat,
-                        uint32_t *ret_number) {
-        Mapping *mapping = root_current(state, place->root);
+static Answer place_look(ModuleState *state, Place *place, Mapping *mapping, const char *tail, size_t length,
+                         bool may_stat, uint32_t *ret_number) {
         const ImageDirectory *directory;
         const ImageEntry *entry;
         uint32_t number;
 
-        if (!mapping)
-                return PyErr_Occurred() ? ANSWER_STOCK : ANSWER_STALE;
         if (mapping != place->mapping)
                 place_move(place, mapping);
         directory = image_directory(&mapping->image, place->number);
@@ -154,6 +149,21 @@ outdated:
         return ANSWER_STALE;
 }
 
+/* @may_stat: where the watch does not see everything, look; otherwise stock does. With ANSWER_STOCK there may be an
+ * exception, for a lack of memory. */
+static Answer place_ask(ModuleState *state, Place *place, const char *tail, size_t length, bool may_stat,
+                        uint32_t *ret_number) {
+        Mapping *mapping = root_current(state, place->root);
+        Answer answer;
+
+        if (!mapping)
+                return PyErr_Occurred() ? ANSWER_STOCK : ANSWER_STALE;
+        mapping_ref(mapping); /* what runs meanwhile may have the root get another */
+        answer = place_look(state, place, mapping, tail, length, may_stat, ret_number);
+        mapping_unref(mapping);
+        return answer;
+}
+
 /* Has nobody given the finder another path, or other suffixes? */
 static bool is_as_made(ModuleState *state, PyObject *self, const Place *place) {
         PyObject *path, *loaders;
@@ -175,6 +185,7 @@ static bool is_as_made(ModuleState *state, PyObject *self, const Place *place) {
 /* Return: what find_spec() returns; NULL, without an exception if stock must answer. */
 static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
                                bool *ret_stale) {
+        Mapping *mapping;
         const char *tail;
         uint32_t number;
         PyObject *spec;
@@ -190,7 +201,9 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
         case ANSWER_ABSENT:
                 Py_RETURN_NONE;
         case ANSWER_FOUND:
-                spec = entry_spec(state, place, image_entry(&place->mapping->image, number), number, name);
+                mapping = mapping_ref(place->mapping);
+                spec = entry_spec(state, place, mapping, image_entry(&mapping->image, number), number, name);
+                mapping_unref(mapping);
                 if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
                         PyErr_Clear();
                 return spec;

@@ -22,8 +22,10 @@ struct Mapping {
         Image image;
         Staleness staleness; /* header is NULL: the daemon gave none, and nothing of the image is believed */
         struct RootCode *code; /* what thawing keeps, see code.h; NULL until something is thawed */
-        bool unthawable;       /* in this interpreter */
-        bool told_outdated;    /* to the daemon */
+        bool everywhere; /* what it has of texts counts for all modules: it is root's or this user's. Others' are believed for
+                          * what is imported from their directories, and for nothing else. */
+        bool unthawable;    /* in this interpreter */
+        bool told_outdated; /* to the daemon */
 };
 
 /* Takes over the mappings of both. Return: one reference; NULL with MemoryError, and then both are unmapped. */

@@ -4,6 +4,7 @@
 
 #include "meta_path.h"
 
+#include "audit.h"
 #include "lookup.h"
 #include "path_finder.h"
 #include "sieve.h"
@@ -27,12 +28,26 @@ static bool tables_are_known(const ModuleState *state) {
         return state->tables.builtin == PyImport_Inittab && state->tables.frozen == PyImport_FrozenModules;
 }
 
+static bool lists_os(const ModuleState *state) {
+        PyObject *name = PyUnicode_FromString("os");
+        bool listed = name && PySet_Contains(state->tables.names, name) > 0;
+
+        Py_XDECREF(name);
+        return listed;
+}
+
 /* A set of all names. Return: 0; 1 if there is no telling; -1 with an exception. */
 static int tables_learn(ModuleState *state) {
         PyObject *builtin = lookup_sys("builtin_module_names"), *imp = PyImport_ImportModule("_imp");
         PyObject *frozen = imp ? PyObject_CallMethod(imp, "_frozen_module_names", NULL) : NULL;
         int r = -1;
 
+        if (frozen) {
+                state->tables.acquire_lock = PyObject_GetAttrString(imp, "acquire_lock");
+                state->tables.release_lock = PyObject_GetAttrString(imp, "release_lock");
+                if (!state->tables.acquire_lock || !state->tables.release_lock)
+                        Py_CLEAR(frozen);
+        }
         Py_XDECREF(imp);
         if (!frozen && PyErr_ExceptionMatches(PyExc_AttributeError)) {
                 PyErr_Clear();
@@ -46,6 +61,9 @@ static int tables_learn(ModuleState *state) {
                 r = 0;
         for (Py_ssize_t i = 0; r == 0 && i < PyList_GET_SIZE(frozen); i++)
                 r = PySet_Add(state->tables.names, PyList_GET_ITEM(frozen, i));
+        /* With -X frozen_modules=off most are not among them, but may be asked for later. */
+        if (r == 0 && !lists_os(state))
+                r = PyErr_Occurred() ? -1 : 1;
         Py_XDECREF(frozen);
         state->tables.builtin = PyImport_Inittab;
         state->tables.frozen = PyImport_FrozenModules;
@@ -63,13 +81,41 @@ static bool tables_lack(const ModuleState *state, PyObject *name) {
 
 /* ---- a search ---- */
 
+/* Does somebody see what runs? An audit hook sees who lists a directory. */
+static bool is_looked_at(void) {
+        return facts_is_observed() || audit_is_on();
+}
+
+/* What PathFinder would find, under the import lock, as importlib has it looked for. Return: as path_finder_find(). */
+static PyObject *find(ModuleState *state, PyObject *name, PyObject *path) {
+        PyObject *held = PyObject_CallNoArgs(state->tables.acquire_lock), *spec, *type, *value, *traceback,
+                 *released;
+
+        if (!held)
+                return NULL;
+        Py_DECREF(held);
+        spec = path_finder_find(state, name, path);
+        PyErr_Fetch(&type, &value, &traceback);
+        released = PyObject_CallNoArgs(state->tables.release_lock);
+        if (!released) {
+                Py_XDECREF(type);
+                Py_XDECREF(value);
+                Py_XDECREF(traceback);
+                Py_CLEAR(spec);
+                return NULL;
+        }
+        Py_DECREF(released);
+        PyErr_Restore(type, value, traceback);
+        return spec;
+}
+
 /* Who is to be asked in a finder's place. Return: borrowed; NULL: nobody, with an exception maybe. */
 static PyObject *stand_in(ModuleState *state, Inquiry *inquiry, PyObject *finder) {
         if (finder == (PyObject *)state->builtin_importer || finder == (PyObject *)state->frozen_importer)
                 return tables_lack(state, inquiry->name) ? NULL : finder;
         if (finder != (PyObject *)state->path_finder)
                 return finder;
-        Py_XSETREF(inquiry->spec, path_finder_find(state, inquiry->name, inquiry->path));
+        Py_XSETREF(inquiry->spec, find(state, inquiry->name, inquiry->path));
         if (!inquiry->spec && PyErr_Occurred() && !memory_was_short())
                 return NULL;
         return inquiry->spec ? (PyObject *)inquiry : finder;
@@ -82,7 +128,7 @@ static PyObject *inquiry_next(PyObject *self) {
                 PyObject *finder = Py_NewRef(PyList_GET_ITEM(inquiry->finders, inquiry->at++)), *asked;
                 ModuleState *state = inquiry->sieve->state;
 
-                if (!state || !state->active || facts_is_observed() || stock_importers_are_patched(state))
+                if (!state || !state->active || is_looked_at() || stock_importers_are_patched(state))
                         return finder;
                 asked = Py_XNewRef(stand_in(state, inquiry, finder));
                 Py_DECREF(finder);
@@ -164,7 +210,7 @@ static PyObject *inquiry_call(PyObject *self, PyObject *const *args, Py_ssize_t 
         finders = args[3];
         /* Where they are the usual ones, the answer below has been asked for. */
         if (!state || !state->active || !PyUnicode_CheckExact(args[0]) || !PyList_CheckExact(finders) ||
-            !has_path_finder(state, finders) || are_usual(state, finders) || facts_is_observed() ||
+            !has_path_finder(state, finders) || are_usual(state, finders) || is_looked_at() ||
             stock_importers_are_patched(state))
                 return Py_NewRef(finders);
         inquiry = (Inquiry *)state->inquiry_type->tp_alloc(state->inquiry_type, 0);
@@ -192,12 +238,12 @@ static PyObject *answer_call(PyObject *self, PyObject *const *args, Py_ssize_t n
 
         if (n != 2)
                 return PyErr_Format(PyExc_TypeError, "two arguments, not %zd", n);
-        if (state && state->active && PyUnicode_CheckExact(args[0]) && !facts_is_observed() &&
+        if (state && state->active && PyUnicode_CheckExact(args[0]) && !is_looked_at() &&
             are_usual(state, PyDict_GetItemWithError(state->sys_dict, state->names.meta_path)) &&
             tables_lack(state, args[0]))
                 r = is_loaded(state, args[0]);
         if (r == 0) {
-                spec = path_finder_find(state, args[0], args[1]);
+                spec = find(state, args[0], args[1]);
                 r = spec ? is_loaded(state, args[0]) : 1;
         }
         if (r != 0)
@@ -234,4 +280,6 @@ int meta_path_install(ModuleState *state) {
 void meta_path_forget(ModuleState *state) {
         Py_CLEAR(state->inquiry_type);
         Py_CLEAR(state->tables.names);
+        Py_CLEAR(state->tables.acquire_lock);
+        Py_CLEAR(state->tables.release_lock);
 }

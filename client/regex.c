@@ -250,16 +250,19 @@ static PyObject *hook_answer(RegexHook *hook, PyObject *const *args, Py_ssize_t 
                 return NULL;
         hash = image_pattern_hash(&key);
         for (const Root *root = state->roots; root; root = root->next) {
-                const Image *image = root->mapping ? &root->mapping->image : NULL;
+                Mapping *mapping = root->mapping;
                 const ImagePattern *pattern;
                 PyObject *result;
 
-                if (!image || image->header->pattern_compiler != hook->compiler)
+                if (!mapping || !mapping->everywhere ||
+                    mapping->image.header->pattern_compiler != hook->compiler)
                         continue;
-                pattern = image_pattern_find(image, &key, hash);
+                pattern = image_pattern_find(&mapping->image, &key, hash);
                 if (!pattern)
                         continue;
-                result = pattern_new(hook, image, pattern, args[0]);
+                mapping_ref(mapping); /* what the collector runs may have the root get another */
+                result = pattern_new(hook, &mapping->image, pattern, args[0]);
+                mapping_unref(mapping);
                 if (result)
                         state->regex.hits++;
                 if (result || PyErr_Occurred())

@@ -75,6 +75,7 @@ static int root_take(Root *root, AttachRoot *answer) {
                         free(reason);
                         return -1;
                 }
+                mapping->everywhere = answer->everywhere;
         }
         free(root->reason);
         root->reason = reason;

@@ -2,6 +2,7 @@
 
 #include "shortcuts.h"
 
+#include "audit.h"
 #include "create.h"
 #include "meta_path.h"
 #include "module_lock.h"
@@ -16,7 +17,8 @@ int shortcuts_install(ModuleState *state) {
 }
 
 int shortcuts_consider(ModuleState *state) {
-        if (state->shortcuts_considered || state->counters.served < WORTH_FROM)
+        /* An audit hook sees that functions are given other code. */
+        if (state->shortcuts_considered || state->counters.served < WORTH_FROM || audit_is_on())
                 return 0;
         state->shortcuts_considered = true;
         if (meta_path_install(state) == 0 && create_install(state) == 0 && module_lock_install(state) == 0)

@@ -33,15 +33,18 @@ static bool futures_of(int flags, uint32_t *ret_futures) {
                (flags & ~PyCF_MASK) == 0;
 }
 
-/* Return: new; NULL, without an exception if the image does not tell the truth about it. */
-static PyObject *code_from(const Image *image, const ImagePattern *pattern) {
-        const void *bytes = image_pattern_code(image, pattern);
+/* Return: new; NULL, without an exception, if the image has none, or does not tell the truth about it. */
+static PyObject *code_from(Mapping *mapping, const ImagePatternKey *key, uint64_t hash) {
+        const ImagePattern *pattern = image_pattern_find(&mapping->image, key, hash);
+        const void *bytes = pattern ? image_pattern_code(&mapping->image, pattern) : NULL;
         PyObject *code;
 
         if (!bytes)
                 return NULL;
+        mapping_ref(mapping); /* what the collector runs may have the root get another */
         code = PyMarshal_ReadObjectFromString(bytes,
                                               (Py_ssize_t)((size_t)pattern->code_count * sizeof(uint32_t)));
+        mapping_unref(mapping);
         if (code && PyCode_Check(code))
                 return code;
         Py_XDECREF(code);
@@ -63,9 +66,9 @@ static PyObject *code_of(ModuleState *state, PyObject *text, Py_ssize_t from, ui
                 return NULL;
         hash = image_pattern_hash(&key);
         for (const Root *root = state->roots; root; root = root->next) {
-                const Image *image = root->mapping ? &root->mapping->image : NULL;
-                const ImagePattern *pattern = image ? image_pattern_find(image, &key, hash) : NULL;
-                PyObject *code = pattern ? code_from(image, pattern) : NULL;
+                PyObject *code = root->mapping && root->mapping->everywhere
+                                         ? code_from(root->mapping, &key, hash)
+                                         : NULL;
 
                 if (code) {
                         state->snippets.hits++;
@@ -117,7 +120,8 @@ static PyObject *code_to_give(PyObject *const *args, Py_ssize_t n) {
         PyObject *code;
 
         if (n < 3 || n > 5 || !may_serve(args[0]) || !PyUnicode_CheckExact(args[1]) ||
-            !PyUnicode_CheckExact(args[2]))
+            !PyUnicode_CheckExact(args[2]) ||
+            PyUnicode_FindChar(args[1], 0, 0, PyUnicode_GET_LENGTH(args[1]), 1) >= 0)
                 return NULL;
         if (PyUnicode_CompareWithASCIIString(args[2], "eval") == 0)
                 mode = IMAGE_PATTERN_EVAL;

@@ -94,7 +94,8 @@ typedef struct Created {
 
 /* The modules that are in no file, see meta_path.h. */
 typedef struct Tables {
-        PyObject *names; /* of all of them, a set */
+        PyObject *names;                       /* of all of them, a set */
+        PyObject *acquire_lock, *release_lock; /* of _imp: the import lock */
         const void *builtin, *frozen;
 } Tables;
 

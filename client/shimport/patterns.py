@@ -25,7 +25,7 @@ from shimport.trial import Declined, trial
 TEXT_MAX = 8192  # bytes; there are few longer ones, and processes report none
 CODE_MAX = 16384  # words
 COUNT_MAX = 4096  # in one image
-BYTES_MAX = 4 << 20  # of their programs
+BYTES_MAX = 4 << 20  # of them and their programs
 
 # Processor time for one pattern, and for all of one build.
 SECONDS_EACH = 0.25
@@ -231,7 +231,7 @@ class Patterns:
 
     def add_snippet(self, room, text, flags, files, vocabulary):
         codes = {file: self.codes[file] for file in files if file in self.codes}
-        if codes and isinstance(text, str) and vocabulary.shows(text, codes):
+        if codes and isinstance(text, str) and vocabulary.shows(text, flags, codes):
             room.add(text, *snippets.program(text, flags), "\n".join(codes))
 
     def shown(self, text, files, modules):
@@ -256,4 +256,4 @@ class Room:
     def add(self, text, asked, flags, code, *rest):
         if not self.is_full() and self.writer.add_pattern(text, asked, flags, code, *rest):
             self.count += 1
-            self.bytes += len(code)
+            self.bytes += len(text) + len(code)

@@ -2,6 +2,7 @@
 """Code that modules write and have compiled: what comes out of an image is what stock compiles, and only what its modules
 show gets there."""
 
+import os
 import time
 
 import pytest
@@ -120,6 +121,9 @@ try:
     exec("def alpha():\n    raise ValueError('beta')\nalpha()")
 except ValueError as error:
     import traceback; traceback.print_exc()
+for name in ('a\0b', 'caf\u00e9', '\udc80', ''):
+    try: print(ascii(compile(WRITTEN, name, 'exec').co_filename))
+    except ValueError as error: print(error)
 for wrong in ('left right', '(', 'return', '1 +', '\0', 'x = \ud800', '"' * 3):
     for call in (exec, eval, lambda text: compile(text, 'file', 'exec')):
         try: print(call(wrong))
@@ -226,9 +230,11 @@ def test_a_text_that_its_modules_do_not_show_is_in_no_image(one):
         exec("%s_public_%s = 2" % ("quite", "suffix"))
         exec(f"quite_public = {os.environ['SECRET']!r}")
         exec("quite_public" + os.environ["SECRET"] + " = 3")
+        exec("quite_public = " + repr(os.environ["SIGNS"]))
+        exec("quite_public = 4 # " + os.environ["SIGNS"])
         """)
     one.warm()
-    env = one.env(SECRET="hunter2hunter")
+    env = one.env(SECRET="hunter2hunter", SIGNS="$%&!/")
     for _ in range(2):
         one.pair.run_shim("-c", "import private", env=env, check=True)
     time.sleep(3)
@@ -236,7 +242,28 @@ def test_a_text_that_its_modules_do_not_show_is_in_no_image(one):
     texts = one.pattern_texts()
     assert "quite_public = 1" in texts and "quite_public_suffix = 2" in texts
     content = b"".join(one.images())
-    assert b"hunter2" not in content
+    assert b"hunter2" not in content and b"$%&!/" not in content
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become other users")
+def test_another_users_image_answers_for_nobody_elses_texts(daemon, one_pair, public):
+    """Who only has Alice's directory in sys.path does not run what her image says that a text comes to."""
+    alice = 4321
+    directory = public / "alices"
+    directory.mkdir()
+    lessons = Lessons(daemon, one_pair, directory, "snippets")
+    path = lessons.write("hers", "namespace = {}\nexec('alices_own_word = 1', namespace)\n")
+    for each in (directory, path):
+        os.chown(each, alice, alice)
+    lessons.warm()
+    learn(lessons, "import hers", ["alices_own_word = 1"])
+    code = (
+        "import sys, pkgutil, _shimport\npkgutil.get_importer(sys.path[1])\nbefore = _shimport.status()['snippets']\n"
+        "exec('alices_own_word = 1')\nprint(_shimport.status()['snippets'] - before)"
+    )
+    as_alice = ["setpriv", f"--reuid={alice}", f"--regid={alice}", "--clear-groups"]
+    assert harness.run([*as_alice, one_pair.shim, "-B", "-c", code], env=lessons.env(), cwd="/", check=True).stdout == "1\n"
+    assert lessons.run(code).stdout == "0\n"
 
 
 def test_what_does_not_compile_or_warns_is_left_to_stock(one):
@@ -263,11 +290,21 @@ def test_an_edit_has_the_module_s_snippets_made_anew(one):
     one.pair.same("-c", SHOW.replace("alpha=", "delta="), env=one.env())
 
 
+def nested_finally(depth):
+    """What the compiler would take minutes and gigabytes for."""
+    lines = []
+    for level in range(depth):
+        blanks = " " * level
+        lines += [f"{blanks}try:", f"{blanks} if first: return", f"{blanks} if first: return", f"{blanks}finally:"]
+    return "\n".join(["def first():", *(" " + line for line in lines), " " * (depth + 1) + "first"]).encode()
+
+
 def test_a_report_of_anything_changes_nothing(one):
     learn_writer(one)
     before = set(one.pattern_texts(everywhere=True))
     deep = [b"(" * 8000, b"-" * 8000 + b"first", b"[" * 100 + b"]" * 100, b"first\n" * 1300, b"if first:\n" + b" if first:\n" * 700,
             b"lambda:" * 1100 + b"first", b"not " * 2000 + b"first", b"first." * 1300 + b"first", b"first**" * 1100 + b"first",
+            b"try: first\nfinally:\n try: first\n finally:\n  try: first\n  finally: first", nested_finally(15), b"y" * 4000 + b"_" * 4000,
             b"f'{" * 1000, b"'" + b"{" * 5000, b"\\\n" * 4000, b"\0", b"first = 1\0", b"\xff" * 100, b"9" * 5000, b"first\f" * 1000]
     odd = [dict(text=text, flags=SNIPPET | mode | futures) for text in deep for mode in (0, EVAL) for futures in (0, 0xFF)]
     odd += [
@@ -284,7 +321,9 @@ def test_a_report_of_anything_changes_nothing(one):
         for at in range(0, len(odd), 8):
             report(one.daemon, [pattern(generation_of(one), **each) for each in odd[at : at + 8]])
         time.sleep(0.2)
+    began = time.monotonic()
     one.warm()
+    assert time.monotonic() - began < 30
     assert before <= set(one.pattern_texts(everywhere=True))
     one.pair.same("-c", SHOW, env=one.env())
     status = one.daemon.status()
