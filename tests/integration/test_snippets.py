@@ -299,7 +299,8 @@ def nested_finally(depth):
     return "\n".join(["def first():", *(" " + line for line in lines), " " * (depth + 1) + "first"]).encode()
 
 
-def test_a_report_of_anything_changes_nothing(one):
+def test_a_report_of_anything_changes_nothing(make_daemon, one_pair, tmp_path):
+    one = made(make_daemon(), one_pair, tmp_path / "room")
     learn_writer(one)
     before = set(one.pattern_texts(everywhere=True))
     deep = [b"(" * 8000, b"-" * 8000 + b"first", b"[" * 100 + b"]" * 100, b"first\n" * 1300, b"if first:\n" + b" if first:\n" * 700,
