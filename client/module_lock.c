@@ -224,10 +224,13 @@ static const ModuleLocks *locks_of(PyObject *sieve) {
         return state && state->active && locks_are_usual(&state->locks) ? &state->locks : NULL;
 }
 
-/* True if all is done, None if importlib's own code is to run. */
+/* True if all is done, None if importlib's own code is to run: that will say what it lacks, memory or a lock. */
 static PyObject *answer_new(int r) {
-        if (r < 0 && !memory_was_short())
-                return NULL;
+        if (r < 0) {
+                if (!PyErr_ExceptionMatches(PyExc_Exception))
+                        return NULL;
+                PyErr_Clear();
+        }
         return Py_NewRef(r > 0 ? Py_True : Py_None);
 }
 

@@ -24,7 +24,7 @@ int shortcuts_consider(ModuleState *state) {
         if (meta_path_install(state) == 0 && create_install(state) == 0 && module_lock_install(state) == 0)
                 return 0;
         /* It works without those that are missing; what interrupts the program is none of ours. */
-        if (!PyErr_ExceptionMatches(PyExc_Exception))
+        if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception))
                 return -1;
         PyErr_Clear();
         return 0;

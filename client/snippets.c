@@ -181,27 +181,32 @@ static PyObject *stock_call(const struct Function *function, PyObject *self, PyO
         return ((Plain)(void (*)(void))function->stock->ml_meth)(self, args, n);
 }
 
-/* exec() or eval(): of the code in the text's place, if there is some. */
-static PyObject *run(int number, uint32_t mode, PyObject *self, PyObject *const *args, Py_ssize_t n,
-                     PyObject *keywords) {
-        PyObject *code = keywords ? NULL : code_to_run(args, n, mode), *result;
-        PyObject *changed[3] = { code };
+/* exec() or eval() of the code in the text's place, which is consumed. */
+__attribute__((noinline)) static PyObject *run(const struct Function *function, PyObject *consume_code,
+                                               PyObject *self, PyObject *const *args, Py_ssize_t n) {
+        PyObject *changed[3] = { consume_code }, *result;
 
-        if (!code)
-                return stock_call(&functions[number], self, args, n, keywords);
         for (Py_ssize_t i = 1; i < n; i++)
                 changed[i] = args[i];
-        result = stock_call(&functions[number], self, changed, n, NULL);
-        Py_DECREF(code);
+        result = stock_call(function, self, changed, n, NULL);
+        Py_DECREF(consume_code);
         return result;
 }
 
+/* Where there is nothing to serve these leave no frame of theirs on the stack: stock is called last. */
+
 static PyObject *exec_call(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keywords) {
-        return run(EXEC, 0, self, args, n, keywords);
+        PyObject *code = keywords ? NULL : code_to_run(args, n, 0);
+
+        return code ? run(&functions[EXEC], code, self, args, n)
+                    : stock_call(&functions[EXEC], self, args, n, keywords);
 }
 
 static PyObject *eval_call(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keywords) {
-        return run(EVAL, IMAGE_PATTERN_EVAL, self, args, n, keywords);
+        PyObject *code = keywords ? NULL : code_to_run(args, n, IMAGE_PATTERN_EVAL);
+
+        return code ? run(&functions[EVAL], code, self, args, n)
+                    : stock_call(&functions[EVAL], self, args, n, keywords);
 }
 
 static PyObject *eval_call_plain(PyObject *self, PyObject *const *args, Py_ssize_t n) {
