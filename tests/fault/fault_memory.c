@@ -155,8 +155,24 @@ __attribute__((section("fault_evaluator"), noinline)) static void *evaluate(void
         return result;
 }
 
+/* PyEval_EvalCode(), which has a frame made for code that exec() or eval() was given. */
+static Range eval_code;
+
+static void note_eval_code(void) {
+        void *address = dlsym(RTLD_DEFAULT, "PyEval_EvalCode");
+        const ElfW(Sym) *symbol = NULL;
+        Dl_info info;
+
+        if (address && dladdr1(address, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol) {
+                eval_code.begin = (uintptr_t)address;
+                eval_code.end = eval_code.begin + symbol->st_size;
+        }
+}
+
 static bool is_evaluator(uintptr_t address) {
-        return address >= (uintptr_t)__start_fault_evaluator && address < (uintptr_t)__stop_fault_evaluator;
+        return (address >= (uintptr_t)__start_fault_evaluator &&
+                address < (uintptr_t)__stop_fault_evaluator) ||
+               address - eval_code.begin < eval_code.end - eval_code.begin;
 }
 
 static _Unwind_Reason_Code look_at_frame(struct _Unwind_Context *context, void *userdata) {
@@ -224,6 +240,7 @@ void fault_python(void) {
                 (void (*)(void *, Evaluator))dlsym(RTLD_DEFAULT, "_PyInterpreterState_SetEvalFrameFunc");
         bool is_ours;
 
+        note_eval_code();
         _Unwind_Backtrace(look_at_frame, &is_ours); /* loads what it needs */
         evaluator = (Evaluator)dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
         set_evaluator(interpreter(), evaluate);
