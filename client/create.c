@@ -5,7 +5,6 @@
 #include "create.h"
 
 #include "sieve.h"
-#include "splice.h"
 #include "stock.h"
 #include "util.h"
 
@@ -28,7 +27,8 @@ static int put(PyObject *dict, PyObject *name, PyObject *consume_value) {
 }
 
 /* In the order in which stock sets them: the first of these are there in every new module. */
-static int fill(ModuleState *state, PyObject *dict, PyObject *spec, PyObject *name, PyObject *locations) {
+static int fill(ModuleState *state, PyObject *dict, PyObject *spec, PyObject *name, PyObject *locations,
+                PyObject *cached) {
         const Names *names = &state->names;
 
         if ((state->created.package && put(dict, names->__package__, parent_of(name, locations)) < 0) ||
@@ -37,9 +37,7 @@ static int fill(ModuleState *state, PyObject *dict, PyObject *spec, PyObject *na
             (locations != Py_None && PyDict_SetItem(dict, names->__path__, locations) < 0) ||
             put(dict, names->__file__, PyObject_GenericGetAttr(spec, names->origin)) < 0)
                 return -1;
-        if (!state->created.cached)
-                return 0;
-        return put(dict, names->__cached__, PyObject_GenericGetAttr(spec, names->_cached));
+        return state->created.cached ? PyDict_SetItem(dict, names->__cached__, cached) : 0;
 }
 
 /* Return: new; None for a spec that is not as ours are; NULL with an exception. */
@@ -61,7 +59,7 @@ static PyObject *module_new(ModuleState *state, PyObject *spec) {
                 goto finish;
         }
         module = PyModule_NewObject(name);
-        if (module && fill(state, PyModule_GetDict(module), spec, name, locations) < 0)
+        if (module && fill(state, PyModule_GetDict(module), spec, name, locations, cached) < 0)
                 Py_CLEAR(module);
 finish:
         Py_XDECREF(name);
@@ -113,18 +111,13 @@ static PyObject *create_call(PyObject *self, PyObject *const *args, Py_ssize_t n
 
 int create_install(ModuleState *state) {
         static PyMethodDef call = { "create", (PyCFunction)(void (*)(void))create_call, METH_FASTCALL, NULL };
-        PyObject *function, *callable;
-        int r;
 
         if (guard_learn(&state->created.guards[0], state->bootstrap, "_init_module_attrs") < 0 ||
             guard_learn(&state->created.guards[1], state->bootstrap, "_new_module") < 0)
                 return -1;
-        function = PyObject_GetAttrString(state->bootstrap, "module_from_spec");
-        callable = function ? sieve_callable(state, &call) : NULL;
-        r = callable ? splice_answer(function, 1, callable) : -1;
-        Py_XDECREF(function);
-        Py_XDECREF(callable);
-        return r < 0 ? -1 : 0;
+        return sieve_splice_into(state, state->bootstrap, "module_from_spec", splice_answer, 1, &call) < 0
+                       ? -1
+                       : 0;
 }
 
 void create_forget(ModuleState *state) {

@@ -8,7 +8,6 @@
 #include "lookup.h"
 #include "path_finder.h"
 #include "sieve.h"
-#include "splice.h"
 #include "stock.h"
 
 typedef struct Inquiry {
@@ -258,22 +257,14 @@ int meta_path_install(ModuleState *state) {
                                        NULL };
         static PyMethodDef answer = { "answer", (PyCFunction)(void (*)(void))answer_call, METH_FASTCALL,
                                       NULL };
-        PyObject *function = NULL, *inquire = NULL, *find = NULL;
         int r = tables_learn(state);
 
-        if (r == 0) {
-                state->inquiry_type = inquiry_type_new();
-                function =
-                        state->inquiry_type ? PyObject_GetAttrString(state->bootstrap, "_find_spec") : NULL;
-                inquire = function ? sieve_callable(state, &inquiry) : NULL;
-                find = inquire ? sieve_callable(state, &answer) : NULL;
-                r = find ? splice_call(function, 4, inquire) : -1;
-        }
         if (r == 0)
-                r = splice_answer(function, 2, find);
-        Py_XDECREF(function);
-        Py_XDECREF(inquire);
-        Py_XDECREF(find);
+                r = (state->inquiry_type = inquiry_type_new()) ? 0 : -1;
+        if (r == 0)
+                r = sieve_splice_into(state, state->bootstrap, "_find_spec", splice_call, 4, &inquiry);
+        if (r == 0)
+                r = sieve_splice_into(state, state->bootstrap, "_find_spec", splice_answer, 2, &answer);
         return r < 0 ? -1 : 0;
 }
 

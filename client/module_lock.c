@@ -7,7 +7,6 @@
 #include <pythread.h>
 
 #include "sieve.h"
-#include "splice.h"
 #include "util.h"
 
 /* ---- what locks are made of ---- */
@@ -389,29 +388,15 @@ static int learn(ModuleLocks *locks, PyObject *name) {
         return r;
 }
 
-typedef int (*Splice)(PyObject *function, unsigned arguments, PyObject *callable);
-
-/* Return: as splice_call(). */
-static int splice_into(ModuleState *state, PyObject *where, const char *name, Splice splice,
-                       PyMethodDef *call) {
-        PyObject *function = PyObject_GetAttrString(where, name);
-        PyObject *callable = function ? sieve_callable(state, call) : NULL;
-        int r = callable ? splice(function, 1, callable) : -1;
-
-        Py_XDECREF(function);
-        Py_XDECREF(callable);
-        return r;
-}
-
 static int splice_manager(ModuleState *state) {
         static PyMethodDef enter_def = { "enter", (PyCFunction)(void (*)(void))enter_call, METH_FASTCALL,
                                          NULL };
         static PyMethodDef leave_def = { "leave", (PyCFunction)(void (*)(void))leave_call, METH_FASTCALL,
                                          NULL };
         PyObject *manager = (PyObject *)state->locks.manager;
-        int r = splice_into(state, manager, "__exit__", splice_deed, &leave_def);
+        int r = sieve_splice_into(state, manager, "__exit__", splice_deed, 1, &leave_def);
 
-        return r == 0 ? splice_into(state, manager, "__enter__", splice_deed, &enter_def) : r;
+        return r == 0 ? sieve_splice_into(state, manager, "__enter__", splice_deed, 1, &enter_def) : r;
 }
 
 static int splice_locks(ModuleState *state) {
@@ -421,11 +406,11 @@ static int splice_locks(ModuleState *state) {
         static PyMethodDef release = { "release", (PyCFunction)(void (*)(void))release_call, METH_FASTCALL,
                                        NULL };
         PyObject *type = (PyObject *)state->locks.type;
-        int r = splice_into(state, state->bootstrap, "_get_module_lock", splice_answer, &get);
+        int r = sieve_splice_into(state, state->bootstrap, "_get_module_lock", splice_answer, 1, &get);
 
         if (r == 0)
-                r = splice_into(state, type, "acquire", splice_answer, &acquire);
-        return r == 0 ? splice_into(state, type, "release", splice_deed, &release) : r;
+                r = sieve_splice_into(state, type, "acquire", splice_answer, 1, &acquire);
+        return r == 0 ? sieve_splice_into(state, type, "release", splice_deed, 1, &release) : r;
 }
 
 /* Is it the manager that importlib locks with? From 3.15 on it calls the locks themselves. Return: 1, 0, or -1. */

@@ -4,7 +4,6 @@
 
 #include "finder.h"
 #include "sieve.h"
-#include "splice.h"
 #include "stock.h"
 
 typedef struct Search {
@@ -198,16 +197,16 @@ stock:
 
 int path_finder_install(ModuleState *state) {
         static PyMethodDef call = { "sieve", (PyCFunction)(void (*)(void))sieve_call, METH_FASTCALL, NULL };
-        PyObject *method = NULL, *callable = NULL;
+        PyObject *method;
         int r = -1;
 
         if (!(state->search_type = search_type_new()))
                 return -1;
-        callable = sieve_callable(state, &call);
-        method = callable ? PyObject_GetAttr((PyObject *)state->path_finder, state->names.find_spec) : NULL;
+        method = PyObject_GetAttr((PyObject *)state->path_finder, state->names.find_spec);
         if (method)
-                r = PyMethod_Check(method) ? splice_call(PyMethod_GET_FUNCTION(method), 3, callable) : 1;
+                r = PyMethod_Check(method)
+                            ? sieve_splice(state, PyMethod_GET_FUNCTION(method), splice_call, 3, &call)
+                            : 1;
         Py_XDECREF(method);
-        Py_XDECREF(callable);
         return r < 0 ? -1 : 0;
 }

@@ -36,8 +36,22 @@ int sieve_install(ModuleState *state) {
         return 0;
 }
 
-PyObject *sieve_callable(const ModuleState *state, PyMethodDef *call) {
-        return PyCFunction_New(call, (PyObject *)state->sieve);
+int sieve_splice(const ModuleState *state, PyObject *function, Splice splice, unsigned arguments,
+                 PyMethodDef *call) {
+        PyObject *callable = PyCFunction_New(call, (PyObject *)state->sieve);
+        int r = callable ? splice(function, arguments, callable) : -1;
+
+        Py_XDECREF(callable);
+        return r;
+}
+
+int sieve_splice_into(const ModuleState *state, PyObject *where, const char *name, Splice splice,
+                      unsigned arguments, PyMethodDef *call) {
+        PyObject *function = PyObject_GetAttrString(where, name);
+        int r = function ? sieve_splice(state, function, splice, arguments, call) : -1;
+
+        Py_XDECREF(function);
+        return r;
 }
 
 void sieve_forget(ModuleState *state) {

@@ -9,6 +9,7 @@
 
 #include <Python.h>
 
+#include "splice.h"
 #include "state.h"
 
 typedef struct Sieve {
@@ -20,12 +21,18 @@ typedef struct Sieve {
 int sieve_install(ModuleState *state);
 
 /**
- * sieve_callable() - what is spliced
- * @call: static; its functions get the Sieve as self, and have it do nothing where state is NULL or inactive
+ * sieve_splice() - put a call into a function
+ * @splice: how, see splice.h
+ * @call:   static; its function gets the Sieve as self, and does nothing where state is NULL or inactive
  *
- * Return: new, or NULL with an exception.
+ * Return: as splice_call().
  */
-PyObject *sieve_callable(const ModuleState *state, PyMethodDef *call);
+int sieve_splice(const ModuleState *state, PyObject *function, Splice splice, unsigned arguments,
+                 PyMethodDef *call);
+
+/* Likewise, into an attribute. */
+int sieve_splice_into(const ModuleState *state, PyObject *where, const char *name, Splice splice,
+                      unsigned arguments, PyMethodDef *call);
 
 /* The state goes away: importlib is on its own from here on. */
 void sieve_forget(ModuleState *state);

@@ -12,6 +12,9 @@
 
 #include <Python.h>
 
+/* One of the three below. */
+typedef int (*Splice)(PyObject *function, unsigned arguments, PyObject *callable);
+
 /**
  * splice_call() - have a function's variable looked at
  * @function:   a Python function; where the call comes no exception is handled

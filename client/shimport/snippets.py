@@ -131,11 +131,10 @@ def is_shown(constant, words, strings):
 
 
 def program(text, flags):
-    """What ImageWriter.add_pattern() takes between a text and its file. Raises Declined."""
+    """What ImageWriter.add_pattern() takes between a text that is shown and its file. Raises Declined."""
     if not isinstance(text, str) or flags & ~(SNIPPET | EVAL | FUTURES) or LONG_NUMBER.search(text):
         raise Declined("no snippet")
     with trial(SECONDS_EACH):
-        parsed(text, flags)
         code = compile(text, "<string>", "eval" if flags & EVAL else "exec", (flags & FUTURES) << FUTURES_SHIFT, True)
         data = marshal.dumps(code)
     if len(data) > CODE_MAX:
