@@ -278,8 +278,9 @@ extensions: $(GEN_SOURCES)
 	done
 
 ifdef SOABI
+# pyconfig.h first: Debian's python3.11d has links to the headers of python3.11, which GCC follows to the pyconfig.h there.
 EXTENSION_CFLAGS = $(ALL_CFLAGS) -fPIC -fvisibility=hidden -Ishared -Iclient -I$(GEN) -isystem $(PYTHON_INCLUDE) \
-        -DPY_SSIZE_T_CLEAN -DSHIMPORT_SOABI='"$(SOABI)"'
+        -include $(PYTHON_INCLUDE)/pyconfig.h -DPY_SSIZE_T_CLEAN -DSHIMPORT_SOABI='"$(SOABI)"'
 EXTENSION_OBJ = $(OBJ)/$(SOABI)
 EXTENSION = $(BUILD)/python/_shimport.$(SOABI).so
 BUILDER = $(BUILD)/python/_shimport_build.$(SOABI).so

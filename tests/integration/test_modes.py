@@ -211,6 +211,13 @@ def test_two_versions_at_once(daemon, public):
     assert len(tags) == len(pairs)
 
 
+def test_the_tag_tells_how_the_interpreter_was_built(pair):
+    """And the extension is compiled for that: Debian's python3.11d has links to the headers of python3.11."""
+    tag = pair.interpreter.describe()["tag"]
+    assert f" debug {pair.interpreter.debug:d} " in tag
+    assert f" gil {not pair.interpreter.free_threaded:d} " in tag
+
+
 def test_a_virtual_environment_and_its_base_share_an_image(pair):
     """The standard library is one root, however the interpreter is called."""
     before = pair.daemon.status()
