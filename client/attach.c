@@ -364,7 +364,7 @@ int attach_barrier(const char *socket_path, unsigned budget_ms) {
 }
 
 /* The messages of a report's patterns, in one piece of memory. Return: NULL if there are none, or no memory. */
-static Shimport__Pattern **patterns_new(const AttachReport *report) {
+static Shimport__Pattern **patterns_new(const AttachReport *report, size_t *ret_n) {
         size_t n = report->n_patterns, at = 0;
         ProtobufCBinaryData *files;
         Shimport__Pattern **list, *patterns;
@@ -375,17 +375,21 @@ static Shimport__Pattern **patterns_new(const AttachReport *report) {
                 return NULL;
         patterns = (Shimport__Pattern *)(list + n);
         files = (ProtobufCBinaryData *)(patterns + n);
+        *ret_n = 0;
         for (size_t i = 0; i < n; i++) {
                 const AttachPattern *pattern = &report->patterns[i];
+                Shimport__Pattern *message = &patterns[*ret_n];
 
-                list[i] = &patterns[i];
-                shimport__pattern__init(list[i]);
-                list[i]->generation = pattern->generation;
-                list[i]->text = (ProtobufCBinaryData){ pattern->text_size, (uint8_t *)pattern->text };
-                list[i]->width = pattern->width;
-                list[i]->flags = pattern->flags;
-                list[i]->files = &files[at];
-                list[i]->n_files = pattern->n_files;
+                if (pattern->daemon != report->daemon)
+                        continue;
+                list[(*ret_n)++] = message;
+                shimport__pattern__init(message);
+                message->generation = pattern->generation;
+                message->text = (ProtobufCBinaryData){ pattern->text_size, (uint8_t *)pattern->text };
+                message->width = pattern->width;
+                message->flags = pattern->flags;
+                message->files = &files[at];
+                message->n_files = pattern->n_files;
                 for (size_t j = 0; j < pattern->n_files; j++)
                         files[at++] = (ProtobufCBinaryData){ strlen(pattern->files[j]),
                                                              (uint8_t *)pattern->files[j] };
@@ -396,7 +400,8 @@ static Shimport__Pattern **patterns_new(const AttachReport *report) {
 void attach_report(const char *socket_path, const AttachReport *report) {
         Shimport__Report body = SHIMPORT__REPORT__INIT;
         Shimport__Request message = SHIMPORT__REQUEST__INIT;
-        _cleanup_free_ Shimport__Pattern **patterns = patterns_new(report);
+        size_t n_patterns = 0;
+        _cleanup_free_ Shimport__Pattern **patterns = patterns_new(report, &n_patterns);
         _cleanup_close_ int socket = -1;
         _cleanup_free_ uint8_t *data = NULL;
         Endpoint endpoint;
@@ -410,7 +415,7 @@ void attach_report(const char *socket_path, const AttachReport *report) {
                 body.tag = (ProtobufCBinaryData){ report->tag_length, (uint8_t *)report->tag };
         }
         body.patterns = patterns;
-        body.n_patterns = patterns ? report->n_patterns : 0;
+        body.n_patterns = n_patterns;
         message.protocol = SHIMPORT_PROTOCOL;
         message.body_case = SHIMPORT__REQUEST__BODY_REPORT;
         message.report = &body;

@@ -101,6 +101,7 @@ int attach_barrier(const char *socket_path, unsigned budget_ms);
 #define ATTACH_PATTERN_FILES_MAX 4
 
 typedef struct AttachPattern {
+        int daemon; /* whose image it is about */
         uint64_t generation;
         uint32_t width, flags;
         char *text;
@@ -114,9 +115,10 @@ typedef struct AttachReport {
         uint64_t outdated; /* generation of an image, or 0 */
         const char *tag;   /* of the interpreter, with `wanted` */
         size_t tag_length;
-        const Wanted *wanted; /* or NULL */
-        const AttachPattern *patterns;
+        const Wanted *wanted;          /* or NULL */
+        const AttachPattern *patterns; /* those of other daemons' images are left out */
         size_t n_patterns;
+        int daemon; /* who it is for, with `patterns` */
 } AttachReport;
 
 /* Tell the daemon how it went: one packet, no waiting, no answer, no matter if it is lost. */

@@ -4,6 +4,8 @@
 
 #include "create.h"
 
+#include "entry.h"
+#include "place.h"
 #include "sieve.h"
 #include "stock.h"
 #include "util.h"
@@ -40,6 +42,27 @@ static int fill(ModuleState *state, PyObject *dict, PyObject *spec, PyObject *na
         return state->created.cached ? PyDict_SetItem(dict, names->__cached__, cached) : 0;
 }
 
+/* Works spec.cached out where it is not yet, as that does. Return: new; None if importlib is to do so; NULL with an exception. */
+static PyObject *cached_new(ModuleState *state, PyObject *spec) {
+        PyObject *loader = PyObject_GenericGetAttr(spec, state->names.loader), *origin = NULL, *cached = NULL;
+        const Place *place = NULL;
+        const ImageEntry *entry = NULL;
+
+        if (loader && Py_IS_TYPE(loader, state->loader_type))
+                place = place_at(loader, state->loader_slot);
+        if (place)
+                entry = image_entry(&place->mapping->image, place->number);
+        if (loader)
+                origin = PyObject_GenericGetAttr(spec, state->names.origin);
+        if (origin)
+                cached = entry ? entry_cached(&place->mapping->image, entry, origin) : Py_NewRef(Py_None);
+        if (cached && cached != Py_None && PyObject_GenericSetAttr(spec, state->names._cached, cached) < 0)
+                Py_CLEAR(cached);
+        Py_XDECREF(loader);
+        Py_XDECREF(origin);
+        return cached;
+}
+
 /* Return: new; None for a spec that is not as ours are; NULL with an exception. */
 static PyObject *module_new(ModuleState *state, PyObject *spec) {
         const Names *names = &state->names;
@@ -53,10 +76,15 @@ static PyObject *module_new(ModuleState *state, PyObject *spec) {
         cached = located ? PyObject_GenericGetAttr(spec, names->_cached) : NULL;
         if (!cached)
                 goto finish;
-        /* What is not cached yet is to be worked out, see ModuleSpec.cached. */
-        if (located != Py_True || cached == Py_None || !PyUnicode_CheckExact(name)) {
-                module = Py_NewRef(Py_None);
+        module = located != Py_True || !PyUnicode_CheckExact(name) ? Py_NewRef(Py_None) : NULL;
+        if (module)
                 goto finish;
+        if (cached == Py_None && state->created.cached) {
+                Py_SETREF(cached, cached_new(state, spec));
+                if (!cached || cached == Py_None) {
+                        module = Py_XNewRef(cached);
+                        goto finish;
+                }
         }
         module = PyModule_NewObject(name);
         if (module && fill(state, PyModule_GetDict(module), spec, name, locations, cached) < 0)
@@ -104,8 +132,11 @@ static PyObject *create_call(PyObject *self, PyObject *const *args, Py_ssize_t n
         r = is_served(state, args[0]);
         if (r > 0)
                 module = module_new(state, args[0]);
-        if (r == 0 || (!module && memory_was_short()))
-                Py_RETURN_NONE; /* importlib makes one */
+        /* importlib makes one; or fails, at a line of its own, for want of an attribute. */
+        if (r == 0 || (!module && (memory_was_short() || PyErr_ExceptionMatches(PyExc_AttributeError)))) {
+                PyErr_Clear();
+                Py_RETURN_NONE;
+        }
         return module;
 }
 

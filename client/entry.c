@@ -31,22 +31,9 @@ static PyObject *entry_loader(ModuleState *state, const Place *place, Mapping *m
         }
 }
 
-/* What spec.cached would compute, see _get_cached() in _bootstrap_external.py. */
-static PyObject *entry_cached(const Place *place, const Mapping *mapping, const ImageEntry *entry,
-                              PyObject *origin) {
-        size_t length;
-        const char *cached = image_string(&mapping->image, entry->cached, &length);
-
-        if (entry->kind == IMAGE_KIND_SOURCELESS)
-                return Py_NewRef(origin);
-        if (entry->kind != IMAGE_KIND_SOURCE || !cached || !length)
-                return Py_NewRef(Py_None);
-        return place_join(place, cached, length);
-}
-
 PyObject *entry_spec(ModuleState *state, const Place *place, Mapping *mapping, const ImageEntry *entry,
                      uint32_t number, PyObject *name) {
-        PyObject *origin = NULL, *loader = NULL, *cached = NULL, *locations = NULL, *spec = NULL;
+        PyObject *origin = NULL, *loader = NULL, *locations = NULL, *spec = NULL;
         size_t length;
         const char *file = image_string(&mapping->image, entry->file, &length);
 
@@ -67,13 +54,37 @@ PyObject *entry_spec(ModuleState *state, const Place *place, Mapping *mapping, c
         if (!origin || !locations)
                 goto finish;
         loader = entry_loader(state, place, mapping, entry, number, name, origin);
-        cached = loader ? entry_cached(place, mapping, entry, origin) : NULL;
-        if (cached)
-                spec = spec_new(state, name, loader, origin, cached, locations);
+        if (loader)
+                spec = spec_new(state, name, loader, origin, locations);
 finish:
         Py_XDECREF(origin);
         Py_XDECREF(loader);
-        Py_XDECREF(cached);
         Py_XDECREF(locations);
         return spec;
+}
+
+PyObject *entry_cached(const Image *image, const ImageEntry *entry, PyObject *origin) {
+        size_t file_length, length;
+        const char *file = image_string(image, entry->file, &file_length);
+        const char *below = image_string(image, entry->cached, &length);
+        PyObject *end = NULL, *directory = NULL, *rest = NULL, *cached = NULL;
+
+        if (entry->kind != IMAGE_KIND_SOURCE || !file || !below || !length || !PyUnicode_CheckExact(origin))
+                Py_RETURN_NONE;
+        end = PyUnicode_DecodeUTF8(file, (Py_ssize_t)file_length, "surrogateescape");
+        if (end && PyUnicode_Tailmatch(origin, end, 0, PY_SSIZE_T_MAX, 1) != 1) {
+                Py_DECREF(end);
+                Py_RETURN_NONE;
+        }
+        if (end)
+                directory = PyUnicode_Substring(origin, 0,
+                                                PyUnicode_GET_LENGTH(origin) - PyUnicode_GET_LENGTH(end));
+        if (directory)
+                rest = PyUnicode_DecodeUTF8(below, (Py_ssize_t)length, "surrogateescape");
+        if (rest)
+                cached = PyUnicode_Concat(directory, rest);
+        Py_XDECREF(end);
+        Py_XDECREF(directory);
+        Py_XDECREF(rest);
+        return cached;
 }

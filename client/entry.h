@@ -22,4 +22,12 @@
 PyObject *entry_spec(ModuleState *state, const Place *place, Mapping *mapping, const ImageEntry *entry,
                      uint32_t number, PyObject *name);
 
+/**
+ * entry_cached() - what spec.cached is to be, see _get_cached() in importlib/_bootstrap_external.py
+ * @origin:     the module's file
+ *
+ * Return: new; None if importlib is to work it out; NULL with an exception.
+ */
+PyObject *entry_cached(const Image *image, const ImageEntry *entry, PyObject *origin);
+
 #endif

@@ -48,6 +48,7 @@
 #include "internal/pycore_code.h"
 #include "internal/pycore_gc.h"
 #include "internal/pycore_interp.h"
+#include "internal/pycore_runtime.h"
 #include "internal/pycore_unicodeobject.h"
 
 #define FACTS_IS(minor) (PY_MINOR_VERSION == (minor))
@@ -298,15 +299,18 @@ static inline uint64_t facts_dict_version(PyObject *dict) {
 #endif
 
 /* ----------------------------------------------------------------------------------------------------------
- * Whether somebody is told of each call: a tracer, a profiler, or from 3.12 on a tool of sys.monitoring. Then every
- * function runs that stock would run. */
+ * Whether somebody is told of each call: a tracer, a profiler, or from 3.12 on a tool of sys.monitoring, which has a name,
+ * and may ask for the events of a single function. Then every function runs that stock would run. */
 
 static inline bool facts_is_observed(void) {
 #if FACTS_FROM(12)
-        const uint8_t *tools = PyInterpreterState_Get()->monitors.tools;
+        const PyInterpreterState *interpreter = PyInterpreterState_Get();
 
-        for (size_t i = 0; i < sizeof(PyInterpreterState_Get()->monitors.tools); i++)
-                if (tools[i] != 0)
+        for (size_t i = 0; i < sizeof(interpreter->monitors.tools); i++)
+                if (interpreter->monitors.tools[i] != 0)
+                        return true;
+        for (size_t i = 0; i < PY_MONITORING_TOOL_IDS; i++)
+                if (interpreter->monitoring_tool_names[i])
                         return true;
         return false;
 #else
@@ -329,6 +333,37 @@ static inline void facts_call_not_counted(void) {
 static inline void facts_call_counted(void) {
 #if FACTS_IS(11)
         PyThreadState_Get()->recursion_remaining--;
+#endif
+}
+
+/* ----------------------------------------------------------------------------------------------------------
+ * What becomes of text that is executed. */
+
+#if FACTS_IS(11)
+PyAPI_DATA(int) _Py_UnhandledKeyboardInterrupt; /* Python/pylifecycle.c */
+#endif
+
+/* Whether KeyboardInterrupt came out of the text that was executed last, which the interpreter's exit status tells of even if
+ * it was caught, see run_eval_code_obj() in Python/pythonrun.c. */
+static inline void facts_interrupted(bool interrupted) {
+#if FACTS_IS(11)
+        _Py_UnhandledKeyboardInterrupt = interrupted;
+#elif FACTS_IS(12) || FACTS_IS(13)
+        _PyRuntime.signals.unhandled_keyboard_interrupt = interrupted;
+#else
+        (void)interrupted;
+#endif
+}
+
+/* Is so little left of the recursion limit that the compiler, or what is compiled in Python, may come to it? */
+static inline bool facts_recursion_is_short(void) {
+        enum {
+                ENOUGH = 300
+        };
+#if FACTS_IS(11)
+        return PyThreadState_Get()->recursion_remaining < ENOUGH;
+#else
+        return PyThreadState_Get()->py_recursion_remaining < ENOUGH;
 #endif
 }
 
@@ -374,6 +409,14 @@ static inline const PyGC_Head *facts_gc_next(const PyGC_Head *head) {
 #else
 
 static inline bool facts_is_observed(void) {
+        return true;
+}
+
+static inline void facts_interrupted(bool interrupted) {
+        (void)interrupted;
+}
+
+static inline bool facts_recursion_is_short(void) {
         return true;
 }
 

@@ -229,6 +229,23 @@ static int is_loaded(const ModuleState *state, PyObject *name) {
         return !modules ? -1 : PyDict_CheckExact(modules) ? PyDict_Contains(modules, name) : 1;
 }
 
+/* As _find_spec() ends where a module of that name has come meanwhile. Return: new; NULL with an exception. */
+static PyObject *spec_of_loaded(const ModuleState *state, PyObject *name, PyObject *consume_spec) {
+        PyObject *modules = PyDict_GetItemWithError(state->sys_dict, state->names.modules);
+        PyObject *module = modules ? PyObject_GetItem(modules, name) : NULL;
+        PyObject *spec = module ? PyObject_GetAttr(module, state->names.__spec__) : NULL;
+
+        if (!spec && module && PyErr_ExceptionMatches(PyExc_AttributeError))
+                PyErr_Clear();
+        else if (spec != Py_None)
+                Py_CLEAR(consume_spec);
+        Py_XDECREF(module);
+        if (!consume_spec)
+                return spec;
+        Py_XDECREF(spec);
+        return consume_spec;
+}
+
 /* What is spliced into _find_spec() as well: where no finder of a program's own is asked first, the spec at once. */
 static PyObject *answer_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
         ModuleState *state = ((Sieve *)self)->state;
@@ -243,9 +260,11 @@ static PyObject *answer_call(PyObject *self, PyObject *const *args, Py_ssize_t n
                 r = is_loaded(state, args[0]);
         if (r == 0) {
                 spec = find(state, args[0], args[1]);
-                r = spec ? is_loaded(state, args[0]) : 1;
+                r = spec ? is_loaded(state, args[0]) : 0;
+                if (r > 0)
+                        spec = spec_of_loaded(state, args[0], spec);
         }
-        if (r != 0)
+        if (r < 0)
                 Py_CLEAR(spec);
         if (spec || (PyErr_Occurred() && !memory_was_short()))
                 return spec;

@@ -407,8 +407,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
         for (size_t i = 0; i < STOCK_METHODS; i++)
                 Py_VISIT(state->stock_methods[i]);
         Py_VISIT(state->collect.freeze);
-        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
-                Py_VISIT(state->search_methods[i]);
+        for (size_t i = 0; i < STOCK_CLASS_METHODS; i++)
+                Py_VISIT(state->class_methods[i]);
         Py_VISIT(state->place_type);
         Py_VISIT(state->finder_type);
         Py_VISIT(state->finder_method);

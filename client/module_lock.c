@@ -342,7 +342,10 @@ static int guards_learn(ModuleLocks *locks, PyObject *bootstrap) {
                                 guard_learn(&locks->guards[1], thread, "RLock") < 0 ||
                                 guard_learn(&locks->guards[2], thread, "get_ident") < 0 ||
                                 guard_learn(&locks->guards[3], bootstrap, "_get_module_lock") < 0 ||
-                                guard_learn(&locks->guards[4], bootstrap, "_ModuleLock") < 0
+                                guard_learn(&locks->guards[4], bootstrap, "_ModuleLock") < 0 ||
+                                guard_learn(&locks->guards[5], bootstrap, "_thread") < 0 ||
+                                guard_learn(&locks->guards[6], bootstrap, "_imp") < 0 ||
+                                guard_learn(&locks->guards[7], bootstrap, "_module_locks") < 0
                         ? -1
                         : 0;
 

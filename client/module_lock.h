@@ -45,7 +45,7 @@ typedef struct ModuleLocks {
         PyObject *all;                /* _module_locks: a dict, from names to weak references */
         PyObject *lock_held;          /* _imp.lock_held() */
         unsigned version;             /* of _ModuleLock, as it was learnt */
-        Guard guards[5];
+        Guard guards[8];
 
         /* A lock's attributes, in its order, and what each is where nobody holds it: of the locks within what makes them. */
         size_t n;

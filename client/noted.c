@@ -18,9 +18,38 @@
 /* How far up the stack somebody is looked for who compiles. */
 #define FRAMES_MAX 24
 
-/* A module's file as an image names it, and the image. Return: false if there is none. */
-static bool module_place(ModuleState *state, PyObject *globals, uint64_t compiler,
-                         const Mapping **ret_mapping, const char **ret_path) {
+static bool ends_with(const char *bytes, size_t length, const char *end) {
+        size_t n = strlen(end);
+
+        return length >= n && memcmp(bytes + length - n, end, n) == 0;
+}
+
+/* Has the image got a module of that file? What it leaves to stock may be for its owner's eyes only. */
+static bool has_module(const Image *image, const char *path) {
+        size_t length = strlen(path), above;
+        const ImageEntry *entry;
+        uint32_t directory;
+        bool package;
+
+        if (!ends_with(path, length, ".py"))
+                return false;
+        length -= strlen(".py");
+        package = ends_with(path, length, "/__init__");
+        if (package)
+                length -= strlen("/__init__");
+        for (above = length; above > 0 && path[above - 1] != '/'; above--)
+                ;
+        directory = above > 0 ? image_walk(image, path, above - 1) : 0;
+        entry = directory == IMAGE_NONE
+                        ? NULL
+                        : image_entry(image, image_find(image, directory, path + above, length - above));
+        return entry && entry->kind == IMAGE_KIND_SOURCE &&
+               package == ((entry->flags & IMAGE_ENTRY_PACKAGE) != 0);
+}
+
+/* A module's file as an image names it, and the image's root. Return: false if there is none. */
+static bool module_place(ModuleState *state, PyObject *globals, uint64_t compiler, const Root **ret_root,
+                         const char **ret_path) {
         PyObject *file = PyDict_GetItemWithError(globals, state->names.__file__);
         const char *path;
         Py_ssize_t length;
@@ -30,11 +59,12 @@ static bool module_place(ModuleState *state, PyObject *globals, uint64_t compile
         path = file && PyUnicode_CheckExact(file) ? PyUnicode_AsUTF8AndSize(file, &length) : NULL;
         root = path ? root_find(state, path, (size_t)length, &directory) : NULL;
         if (!root || !root->mapping || (size_t)length <= root->path_length + 1 || length > PATH_MAX ||
-            (compiler && root->mapping->image.header->pattern_compiler != compiler)) {
+            (compiler && root->mapping->image.header->pattern_compiler != compiler) ||
+            !has_module(&root->mapping->image, path + root->path_length + 1)) {
                 PyErr_Clear();
                 return false;
         }
-        *ret_mapping = root->mapping;
+        *ret_root = root;
         *ret_path = path + root->path_length + 1;
         return true;
 }
@@ -48,12 +78,13 @@ static bool is_module_of(PyObject *globals, PyObject *key, const char *package) 
         return text && strncmp(text, package, length) == 0 && (text[length] == '\0' || text[length] == '.');
 }
 
-/* Return: the note of that image, a new one if there is none yet; NULL if it is full. */
-static AttachPattern *noted_of(Noted *noted, size_t first, const ImagePatternKey *key, uint64_t generation) {
+/* Return: the note of that root's image, a new one if there is none yet; NULL if it is full. */
+static AttachPattern *noted_of(Noted *noted, size_t first, const ImagePatternKey *key, const Root *root) {
+        uint64_t generation = root->mapping->image.header->generation;
         AttachPattern *pattern;
 
         for (size_t i = first; i < noted->n; i++)
-                if (noted->patterns[i].generation == generation)
+                if (noted->patterns[i].daemon == root->daemon && noted->patterns[i].generation == generation)
                         return &noted->patterns[i];
         if (noted->n == NOTED_MAX || noted->bytes + key->text_size + OVERHEAD > NOTED_BYTES_MAX)
                 return NULL;
@@ -63,6 +94,7 @@ static AttachPattern *noted_of(Noted *noted, size_t first, const ImagePatternKey
                 return NULL;
         pattern = &noted->patterns[noted->n];
         *pattern = (AttachPattern){
+                .daemon = root->daemon,
                 .generation = generation,
                 .width = key->width,
                 .flags = key->flags,
@@ -117,13 +149,12 @@ void noted_add(ModuleState *state, const ImagePatternKey *key, uint64_t compiler
                 PyObject *globals = PyFrame_GetGlobals(frame);
                 bool ends = is_module_of(globals, state->names.__name__, "importlib._bootstrap") ||
                             is_module_of(globals, state->names.__name__, "_frozen_importlib");
-                const Mapping *mapping;
+                const Root *root;
                 const char *path;
 
                 if (!ends && !(passed && is_module_of(globals, state->names.__name__, passed)) &&
-                    module_place(state, globals, compiler, &mapping, &path)) {
-                        AttachPattern *pattern =
-                                noted_of(noted, first, key, mapping->image.header->generation);
+                    module_place(state, globals, compiler, &root, &path)) {
+                        AttachPattern *pattern = noted_of(noted, first, key, root);
 
                         if (pattern)
                                 noted_add_file(noted, pattern, path);

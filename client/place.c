@@ -5,6 +5,8 @@
 #include <string.h>
 #include <structmember.h>
 
+#define PLACE "_place"
+
 static void place_dealloc(PyObject *self) {
         PyTypeObject *type = Py_TYPE(self);
 
@@ -63,8 +65,9 @@ void place_move(Place *place, Mapping *mapping) {
 
 PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const char *name, PyMethodDef *methods,
                                 PyGetSetDef *getsets, const PyType_Slot *more, Py_ssize_t *ret_offset) {
+        /* Not read-only, or it would be kept when the instance goes: see clear_slots() in Objects/typeobject.c. */
         PyMemberDef members[] = {
-                { .name = "_place", .type = T_OBJECT_EX, .offset = stock->tp_basicsize, .flags = READONLY },
+                { .name = PLACE, .type = T_OBJECT_EX, .offset = stock->tp_basicsize },
                 { 0 },
         };
         PyType_Slot slots[4 + PLACE_SLOTS_MAX] = {
@@ -83,7 +86,11 @@ PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const cha
         for (size_t i = 0; more && more[i].slot; i++)
                 slots[3 + i] = more[i];
         type = PyType_FromModuleAndSpec(module, &spec, (PyObject *)stock);
+        /* No Python code is to see it. */
+        if (type && PyDict_DelItemString(((PyTypeObject *)type)->tp_dict, PLACE) < 0)
+                Py_CLEAR(type);
         if (type) {
+                PyType_Modified((PyTypeObject *)type);
                 /* Without the module, as a Python class has it: error messages show this. */
                 ((PyTypeObject *)type)->tp_name = strrchr(((PyTypeObject *)type)->tp_name, '.') + 1;
                 *ret_offset = stock->tp_basicsize;

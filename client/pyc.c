@@ -35,12 +35,18 @@ static uint32_t mtime_seconds(uint64_t ns) {
         return (uint32_t)(int64_t)((double)seconds + 1e-9 * (double)rest);
 }
 
-static PycHeader header_of(const ImageEntry *entry) {
-        return (PycHeader){
-                .magic = (uint32_t)PyImport_GetMagicNumber(),
+/* Return: 0, or -1 with an exception. */
+static int header_make(const ImageEntry *entry, PycHeader *ret_header) {
+        long magic = PyImport_GetMagicNumber();
+
+        if (magic == -1 && PyErr_Occurred())
+                return -1;
+        *ret_header = (PycHeader){
+                .magic = (uint32_t)magic,
                 .mtime = mtime_seconds(entry->file_mtime),
                 .size = (uint32_t)entry->file_size,
         };
+        return 0;
 }
 
 /* Return: the header's size, or less if there is no file, or not that much of one. */
@@ -65,11 +71,13 @@ static PyObject *pyc_path(PyObject *path) {
 
 PycLook pyc_look(const Place *place, PyObject *path, PyObject **ret_pyc) {
         const ImageEntry *entry = image_entry(&place->mapping->image, place->number);
-        PycHeader wanted = header_of(entry), found;
+        PycHeader wanted, found;
         PycLook look = PYC_MISSING;
         PyObject *pyc, *bytes;
         ssize_t size;
 
+        if (header_make(entry, &wanted) < 0)
+                return PYC_ERROR;
         pyc = pyc_path(path);
         if (!pyc)
                 return PYC_ERROR;
@@ -116,12 +124,14 @@ static bool is_compiled_as(const Image *image, const ImageEntry *entry, PyObject
 
 /* What the file is to hold. Return: new, or NULL with an exception. */
 static PyObject *pyc_content(const Place *place, const ImageEntry *entry, PyObject *code, PyObject *path) {
-        PycHeader header = header_of(entry);
+        PycHeader header;
         const Image *image = &place->mapping->image;
         PyObject *marshalled = NULL, *content;
         const void *bytes = NULL;
         size_t size = 0;
 
+        if (header_make(entry, &header) < 0)
+                return NULL;
         if (is_compiled_as(image, entry, path))
                 bytes = image_code(image, entry, &size);
         if (!bytes) {

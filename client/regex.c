@@ -245,8 +245,8 @@ static PyObject *hook_answer(RegexHook *hook, PyObject *const *args, Py_ssize_t 
         uint64_t hash;
 
         if (n != 2 || !state || state->regex.on_off.off || !state->active || hook_is_touched(hook) ||
-            facts_is_observed() || !key_of(args[0], args[1], &key) || !hook_knows_compiler(state, hook) ||
-            (hook->bytes_are_stocks && PyBytes_Check(args[0])))
+            facts_is_observed() || facts_recursion_is_short() || !key_of(args[0], args[1], &key) ||
+            !hook_knows_compiler(state, hook) || (hook->bytes_are_stocks && PyBytes_Check(args[0])))
                 return NULL;
         hash = image_pattern_hash(&key);
         for (const Root *root = state->roots; root; root = root->next) {

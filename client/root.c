@@ -367,6 +367,7 @@ void root_outdated(ModuleState *state, Mapping *mapping) {
 static void report_to(ModuleState *state, int daemon, AttachReport report) {
         Py_ssize_t length = 0;
 
+        report.daemon = daemon;
         report.tag = PyUnicode_AsUTF8AndSize(state->tag, &length);
         report.tag_length = (size_t)length;
         if (report.tag && state->wanted.roots)

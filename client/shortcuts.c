@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "facts.h"
+
 #include "shortcuts.h"
 
 #include "audit.h"
@@ -17,8 +19,9 @@ int shortcuts_install(ModuleState *state) {
 }
 
 int shortcuts_consider(ModuleState *state) {
-        /* An audit hook sees that functions are given other code. */
-        if (state->shortcuts_considered || state->counters.served < WORTH_FROM || audit_is_on())
+        /* An audit hook sees that functions are given other code, and a tool may have asked for what happens in the old. */
+        if (state->shortcuts_considered || state->counters.served < WORTH_FROM || audit_is_on() ||
+            facts_is_observed())
                 return 0;
         state->shortcuts_considered = true;
         if (meta_path_install(state) == 0 && create_install(state) == 0 && module_lock_install(state) == 0)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "facts.h"
+
 #include "snippets.h"
 
 #include <marshal.h>
@@ -13,7 +15,6 @@
 #include "util.h"
 
 #define ARGUMENTS_MAX 6
-#define FILENAME "<string>" /* as exec() and eval() have it, and builders */
 
 /* The future statements' flags, as they stand in a key. */
 #define FUTURES_SHIFT 17
@@ -81,6 +82,18 @@ static PyObject *code_of(ModuleState *state, PyObject *text, Py_ssize_t from, ui
         return NULL;
 }
 
+/* The code under the file name that it is compiled for. Return: the code; NULL, without an exception. */
+static PyObject *code_named(PyObject *consume_code, ModuleState *state, PyObject *name) {
+        PyObject *fixed = PyObject_CallFunctionObjArgs(state->fix_co_filename, consume_code, name, NULL);
+
+        if (!fixed) {
+                PyErr_Clear();
+                Py_CLEAR(consume_code);
+        }
+        Py_XDECREF(fixed);
+        return consume_code;
+}
+
 /* ---- the three functions ---- */
 
 /* Of the main interpreter, the only one where they are replaced. NULL: they do what they always did. */
@@ -88,7 +101,7 @@ static ModuleState *owner;
 
 static bool may_serve(PyObject *text) {
         return owner && owner->active && !owner->snippets.on_off.off && PyUnicode_CheckExact(text) &&
-               !audit_is_on();
+               !audit_is_on() && !facts_recursion_is_short();
 }
 
 /* The flags that the caller's future statements set. */
@@ -97,20 +110,6 @@ static int inherited_flags(void) {
 
         (void)PyEval_MergeCompilerFlags(&flags);
         return flags.cf_flags;
-}
-
-/* Return: new; NULL, without an exception, if exec() or eval() must look themselves. */
-static PyObject *code_to_run(PyObject *const *args, Py_ssize_t n, uint32_t mode) {
-        Py_ssize_t from = 0;
-
-        if (n < 1 || n > 3 || !may_serve(args[0]))
-                return NULL;
-        if (mode ==
-            IMAGE_PATTERN_EVAL) /* which passes over blanks, see builtin_eval_impl() in Python/bltinmodule.c */
-                while (from < PyUnicode_GET_LENGTH(args[0]) && (PyUnicode_READ_CHAR(args[0], from) == ' ' ||
-                                                                PyUnicode_READ_CHAR(args[0], from) == '\t'))
-                        from++;
-        return code_of(owner, args[0], from, mode, inherited_flags());
 }
 
 /* What compile() was asked for: source, filename, mode, and then maybe flags, dont_inherit, optimize. Return: likewise. */
@@ -138,16 +137,7 @@ static PyObject *code_to_give(PyObject *const *args, Py_ssize_t n) {
                 return NULL;
         }
         code = code_of(owner, args[0], 0, mode, (int)flags | (alone ? 0 : inherited_flags()));
-        if (code && PyUnicode_CompareWithASCIIString(args[1], FILENAME) != 0) {
-                PyObject *fixed = PyObject_CallFunctionObjArgs(owner->fix_co_filename, code, args[1], NULL);
-
-                if (!fixed) {
-                        PyErr_Clear();
-                        Py_CLEAR(code);
-                }
-                Py_XDECREF(fixed);
-        }
-        return code;
+        return code ? code_named(code, owner, args[1]) : NULL;
 }
 
 static PyObject *exec_call(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keywords);
@@ -181,6 +171,44 @@ static PyObject *stock_call(const struct Function *function, PyObject *self, PyO
         return ((Plain)(void (*)(void))function->stock->ml_meth)(self, args, n);
 }
 
+/* What code that eval() compiles has for a file name: the interpreter's own object. Return: new, or NULL with an exception. */
+static PyObject *anonymous_new(void) {
+        PyObject *text = PyUnicode_FromString("lambda: 0"), *globals = PyDict_New(), *function = NULL,
+                 *name = NULL;
+        PyObject *arguments[] = { text, globals };
+
+        if (text && globals && functions[EVAL].self)
+                function = stock_call(&functions[EVAL], functions[EVAL].self->m_self, arguments, 2, NULL);
+        if (function && PyFunction_Check(function))
+                name = Py_NewRef(((PyCodeObject *)PyFunction_GET_CODE(function))->co_filename);
+        Py_XDECREF(text);
+        Py_XDECREF(globals);
+        Py_XDECREF(function);
+        return name;
+}
+
+/* Return: new; NULL, without an exception, if exec() or eval() must look themselves. */
+static PyObject *code_to_run(PyObject *const *args, Py_ssize_t n, uint32_t mode) {
+        Py_ssize_t from = 0;
+        PyObject *code;
+
+        if (n < 1 || n > 3 || !may_serve(args[0]))
+                return NULL;
+        if (mode ==
+            IMAGE_PATTERN_EVAL) /* which passes over blanks, see builtin_eval_impl() in Python/bltinmodule.c */
+                while (from < PyUnicode_GET_LENGTH(args[0]) && (PyUnicode_READ_CHAR(args[0], from) == ' ' ||
+                                                                PyUnicode_READ_CHAR(args[0], from) == '\t'))
+                        from++;
+        code = code_of(owner, args[0], from, mode, inherited_flags());
+        if (code && !owner->snippets.anonymous)
+                owner->snippets.anonymous = anonymous_new();
+        if (code && !owner->snippets.anonymous) {
+                PyErr_Clear();
+                Py_CLEAR(code);
+        }
+        return code ? code_named(code, owner, owner->snippets.anonymous) : NULL;
+}
+
 /* exec() or eval() of the code in the text's place, which is consumed. */
 __attribute__((noinline)) static PyObject *run(const struct Function *function, PyObject *consume_code,
                                                PyObject *self, PyObject *const *args, Py_ssize_t n) {
@@ -188,7 +216,10 @@ __attribute__((noinline)) static PyObject *run(const struct Function *function, 
 
         for (Py_ssize_t i = 1; i < n; i++)
                 changed[i] = args[i];
+        facts_interrupted(false);
         result = stock_call(function, self, changed, n, NULL);
+        if (!result && PyErr_Occurred() == PyExc_KeyboardInterrupt)
+                facts_interrupted(true);
         Py_DECREF(consume_code);
         return result;
 }
@@ -257,6 +288,7 @@ void snippets_forget(ModuleState *state) {
         if (owner != state)
                 return;
         owner = NULL;
+        Py_CLEAR(state->snippets.anonymous);
         for (size_t i = 0; i < ELEMENTSOF(functions); i++) {
                 struct Function *function = &functions[i];
 

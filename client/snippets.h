@@ -15,7 +15,8 @@
  * definition that a PyCFunctionObject points to), for as long as the module lives, in the main interpreter.
  *
  * Stock compiles what no image has; what is no plain str; with other flags than those of future statements, keywords or an
- * optimisation level; and everything where an audit hook is set, which is to see the text. What does not compile, or warns,
+ * optimisation level; what the recursion limit may be too near for; and everything where an audit hook is set, which is to see
+ * the text. What does not compile, or warns,
  * is in no image.
  *
  * What was compiled by a module that is being imported is noted (noted.h).
@@ -33,7 +34,8 @@ typedef struct ModuleState ModuleState;
 /* One interpreter's. All zeros: on, and nothing is replaced. */
 typedef struct Snippets {
         Switch on_off;
-        uint64_t hits; /* whose code came from an image */
+        uint64_t hits;       /* whose code came from an image */
+        PyObject *anonymous; /* the file name of what exec() and eval() compile, NULL until it is needed */
 } Snippets;
 
 /* The interpreter is being activated. */

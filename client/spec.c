@@ -4,13 +4,12 @@
 
 /* The attributes that each spec has its own of, by the place of their name in Names. */
 static PyObject *own_value(const ModuleState *state, PyObject *attribute, PyObject *name, PyObject *loader,
-                           PyObject *origin, PyObject *cached, PyObject *locations) {
+                           PyObject *origin, PyObject *locations) {
         const Names *names = &state->names;
 
         return attribute == names->name                         ? name
                : attribute == names->loader                     ? loader
                : attribute == names->origin                     ? origin
-               : attribute == names->_cached                    ? cached
                : attribute == names->submodule_search_locations ? locations
                                                                 : NULL;
 }
@@ -38,7 +37,7 @@ int spec_learn(ModuleState *state, PyObject *bootstrap_external) {
                 attribute = Py_NewRef(key);
                 PyUnicode_InternInPlace(&attribute);
                 shape->names[shape->n] = attribute;
-                if (own_value(state, attribute, Py_None, Py_None, Py_None, Py_None, Py_None))
+                if (own_value(state, attribute, Py_None, Py_None, Py_None, Py_None))
                         value = NULL;
                 else if (!is_constant(value) && !(PyList_CheckExact(value) && PyList_GET_SIZE(value) == 0))
                         goto finish;
@@ -59,7 +58,7 @@ void spec_forget(ModuleState *state) {
         state->shape.n = 0;
 }
 
-PyObject *spec_new(ModuleState *state, PyObject *name, PyObject *loader, PyObject *origin, PyObject *cached,
+PyObject *spec_new(ModuleState *state, PyObject *name, PyObject *loader, PyObject *origin,
                    PyObject *locations) {
         const SpecShape *shape = &state->shape;
         PyObject *spec = instance_new(state->spec_type);
@@ -74,7 +73,7 @@ PyObject *spec_new(ModuleState *state, PyObject *name, PyObject *loader, PyObjec
                         value = Py_NewRef(value);
                 else
                         value = Py_XNewRef(
-                                own_value(state, shape->names[i], name, loader, origin, cached, locations));
+                                own_value(state, shape->names[i], name, loader, origin, locations));
                 r = value ? PyObject_GenericSetAttr(spec, shape->names[i], value) : -1;
                 Py_XDECREF(value);
                 if (r < 0)

@@ -19,12 +19,11 @@ void spec_forget(ModuleState *state);
 
 /**
  * spec_new() - the spec of a module found in a file
- * @cached:     what spec.cached says, or None to leave it to be computed
  * @locations:  submodule_search_locations, or None
  *
  * Return: a new spec, or NULL with an exception.
  */
-PyObject *spec_new(ModuleState *state, PyObject *name, PyObject *loader, PyObject *origin, PyObject *cached,
+PyObject *spec_new(ModuleState *state, PyObject *name, PyObject *loader, PyObject *origin,
                    PyObject *locations);
 
 /* The spec of a namespace portion. Return: a new spec, or NULL with an exception. */

@@ -12,10 +12,17 @@
 #define UNIT sizeof(_Py_CODEUNIT)
 #define CALL_SIZE_MAX (UNIT * (16 + ARGUMENTS_MAX + FACTS_CALL_CACHES))
 
-/* Of a location table, see Objects/locations.md: an entry's first byte has bit 7 set, and says how many units. */
+/* Of a location table, see Objects/locations.md: an entry's first byte has bit 7 set, its kind, and how many units it is of.
+ * Kinds of the same line; of that, the next and the one after; of one that a number tells, without and with columns. */
 #define LOCATION_START 0x80u
-#define LOCATION_NONE (LOCATION_START | 15u << 3)
+#define LOCATION_KIND(byte) ((byte) >> 3 & 15u)
+#define LOCATION_SHORT_LAST 9u
+#define LOCATION_ONE_LINE 10u
+#define LOCATION_NO_COLUMNS 13u
+#define LOCATION_LONG 14u
 #define LOCATION_UNITS_MAX 8u
+#define LOCATION_MORE 0x40u    /* of a number's byte: another follows */
+#define LOCATION_NUMBER_MAX 6u /* bytes */
 
 static size_t emit(uint8_t *code, size_t at, unsigned opcode, unsigned argument, unsigned caches) {
         code[at++] = (uint8_t)opcode;
@@ -117,6 +124,20 @@ static size_t locations_at(PyObject *table, size_t unit) {
         return 0;
 }
 
+static PyObject *bytes_cut(PyObject *bytes, size_t at, size_t size) {
+        size_t length = (size_t)PyBytes_GET_SIZE(bytes);
+        PyObject *rest = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(length - size));
+
+        if (rest) {
+                const uint8_t *from = (const uint8_t *)PyBytes_AS_STRING(bytes);
+                uint8_t *to = (uint8_t *)PyBytes_AS_STRING(rest);
+
+                memcpy(to, from, at);
+                memcpy(to + at, from + at + size, length - at - size);
+        }
+        return rest;
+}
+
 static PyObject *bytes_insert(PyObject *bytes, size_t at, const uint8_t *middle, size_t size) {
         size_t length = (size_t)PyBytes_GET_SIZE(bytes);
         PyObject *whole = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(length + size));
@@ -132,18 +153,63 @@ static PyObject *bytes_insert(PyObject *bytes, size_t at, const uint8_t *middle,
         return whole;
 }
 
-/* Units of no line. */
-static PyObject *locations_insert(PyObject *table, size_t at, size_t units) {
-        uint8_t entries[CALL_SIZE_MAX];
+/* How far an entry's line is from that of the one before, as the table has numbers, and the entry's start as one of the same
+ * line has it. Return: how long that start was; 0: of no line. */
+static size_t location_read(const uint8_t *bytes, size_t left, uint8_t ret_delta[static LOCATION_NUMBER_MAX],
+                            size_t *ret_size, uint8_t ret_start[static 2], size_t *ret_start_size) {
+        unsigned kind = LOCATION_KIND(bytes[0]);
         size_t n = 0;
 
+        *ret_size = *ret_start_size = 1;
+        ret_delta[0] = 0;
+        ret_start[0] = bytes[0];
+        if (kind <= LOCATION_SHORT_LAST)
+                return 1;
+        if (kind < LOCATION_NO_COLUMNS) {
+                ret_delta[0] = (uint8_t)((kind - LOCATION_ONE_LINE) << 1); /* its sign is bit 0 */
+                ret_start[0] = (uint8_t)(bytes[0] - ((kind - LOCATION_ONE_LINE) << 3));
+                return 1;
+        }
+        if (kind > LOCATION_LONG)
+                return 0;
+        do {
+                if (1 + n >= left || n == LOCATION_NUMBER_MAX)
+                        return 0;
+                ret_delta[n] = bytes[1 + n];
+        } while (ret_delta[n++] & LOCATION_MORE);
+        *ret_size = n;
+        ret_start[1] = 0;
+        *ret_start_size = 2;
+        return 1 + n;
+}
+
+/* Units of the line of the statement that follows, be it jumped to: a trace is as it was, and whoever looks at a frame there
+ * sees a line. Return: new; NULL, without an exception if that statement is of none. */
+static PyObject *locations_insert(PyObject *table, size_t at, size_t units) {
+        uint8_t entries[CALL_SIZE_MAX + LOCATION_NUMBER_MAX + 2], delta[LOCATION_NUMBER_MAX], start[2];
+        size_t left = (size_t)PyBytes_GET_SIZE(table) - at, n = 0, delta_size, start_size, was;
+        PyObject *cut, *whole;
+
+        was = location_read((const uint8_t *)PyBytes_AS_STRING(table) + at, left, delta, &delta_size, start,
+                            &start_size);
+        if (was == 0)
+                return NULL;
         while (units > 0) {
                 size_t some = units < LOCATION_UNITS_MAX ? units : LOCATION_UNITS_MAX;
 
-                entries[n++] = (uint8_t)(LOCATION_NONE | (some - 1));
+                entries[n++] = (uint8_t)(LOCATION_START | LOCATION_NO_COLUMNS << 3 | (some - 1));
+                memcpy(entries + n, delta, delta_size);
+                n += delta_size;
                 units -= some;
+                delta[0] = 0;
+                delta_size = 1;
         }
-        return bytes_insert(table, at, entries, n);
+        memcpy(entries + n, start, start_size);
+        n += start_size;
+        cut = bytes_cut(table, at, was);
+        whole = cut ? bytes_insert(cut, at, entries, n) : NULL;
+        Py_XDECREF(cut);
+        return whole;
 }
 
 /* Of an exception table, see Objects/exception_handling_notes.txt in CPython's sources: numbers of six bits a byte, the

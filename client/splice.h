@@ -6,8 +6,8 @@
  * A call put into a Python function's own code: once its variable N has been given a value (by the first statement that
  * assigns to it; it may be an argument's default, or an import of a name), it becomes CALLABLE(variable 0, ...,
  * variable N), and the function goes on as it always did. Variables count from the arguments on. The function stays the
- * same object, with the same signature, line numbers, frames and traces: the new instructions are of no line. Likewise at
- * the start of a function.
+ * same object, with the same signature, line numbers, frames and traces: the new instructions are of the line of the statement
+ * that follows. Likewise at the start of a function.
  */
 
 #include <Python.h>

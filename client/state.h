@@ -64,7 +64,11 @@ typedef struct Metadata Metadata;
         X(create_module)              \
         X(meta_path)                  \
         X(modules)                    \
-        X(__init__)
+        X(__init__)                   \
+        X(get_filename)               \
+        X(parent)                     \
+        X(cached)                     \
+        X(has_location)
 
 typedef struct Names {
 #define X(name) PyObject *name;
@@ -100,8 +104,9 @@ typedef struct Tables {
 } Tables;
 
 /* Stock's methods as they were at activation: where a program has put its own in their place, stock answers. */
-#define STOCK_METHODS 6
-#define STOCK_SEARCH_METHODS 6
+#define STOCK_METHODS 9
+#define STOCK_CLASS_METHODS 10
+#define STOCK_FUNCTIONS 3
 
 typedef struct Counters {
         uint64_t served, fallback, stale, unmarshalled, thawed;
@@ -126,8 +131,9 @@ struct ModuleState {
         PyObject *bootstrap;         /* _frozen_importlib */
         PyTypeObject *builtin_importer, *frozen_importer;
         PyObject *stock_methods[STOCK_METHODS];
-        PyObject *search_methods[STOCK_SEARCH_METHODS]; /* of those that are in sys.meta_path */
-        unsigned stock_versions[5];                     /* see stock_is_patched() */
+        PyObject *class_methods[STOCK_CLASS_METHODS]; /* of the finders in sys.meta_path, and of ModuleSpec */
+        Guard stock_functions[STOCK_FUNCTIONS];       /* of importlib._bootstrap_external */
+        unsigned stock_versions[6];                   /* see stock_is_patched() */
         PyObject *sys_dict;
         SpecShape shape;
         Created created;

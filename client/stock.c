@@ -14,9 +14,11 @@ typedef struct StockMethod {
 static void stock_methods(const ModuleState *state, StockMethod ret_methods[STOCK_METHODS]) {
         const Names *names = &state->names;
         const StockMethod methods[] = {
-                { state->stock_finder, names->find_spec },      { state->stock_loader, names->get_code },
-                { state->stock_loader, names->get_data },       { state->stock_loader, names->path_stats },
-                { state->stock_loader, names->source_to_code }, { state->stock_loader, names->create_module },
+                { state->stock_finder, names->find_spec },     { state->stock_finder, names->_get_spec },
+                { state->stock_loader, names->get_code },      { state->stock_loader, names->get_data },
+                { state->stock_loader, names->path_stats },    { state->stock_loader, names->source_to_code },
+                { state->stock_loader, names->__init__ },      { state->stock_loader, names->get_filename },
+                { state->stock_loader, names->create_module },
         };
 
         _Static_assert(ELEMENTSOF(methods) == STOCK_METHODS, "each method has its place in the state");
@@ -29,9 +31,19 @@ static bool is_version(const PyTypeObject *type, unsigned version) {
         return version != 0 && type->tp_version_tag == version;
 }
 
+static bool class_is_patched(ModuleState *state, PyTypeObject *type, unsigned *version);
+
+/* Makes itself a spec as ModuleSpec() would, unless somebody has changed what that does. */
+static bool spec_is_patched(ModuleState *state) {
+        return state->spec_type->tp_setattro != PyObject_GenericSetAttr ||
+               class_is_patched(state, state->spec_type, &state->stock_versions[5]);
+}
+
 bool stock_is_patched(ModuleState *state) {
         StockMethod methods[STOCK_METHODS];
 
+        if (!guards_hold(state->stock_functions, STOCK_FUNCTIONS) || spec_is_patched(state))
+                return true;
         if (is_version(state->stock_finder, state->stock_versions[0]) &&
             is_version(state->stock_loader, state->stock_versions[1]))
                 return false;
@@ -54,7 +66,7 @@ bool stock_is_create_module(const ModuleState *state, PyObject *function) {
         return function == state->stock_methods[STOCK_METHODS - 1];
 }
 
-static void search_methods(const ModuleState *state, StockMethod ret_methods[STOCK_SEARCH_METHODS]) {
+static void class_methods(const ModuleState *state, StockMethod ret_methods[STOCK_CLASS_METHODS]) {
         const Names *names = &state->names;
         const StockMethod methods[] = {
                 { state->path_finder, names->_get_spec },
@@ -63,32 +75,36 @@ static void search_methods(const ModuleState *state, StockMethod ret_methods[STO
                 { state->path_finder, names->find_spec },
                 { state->builtin_importer, names->find_spec },
                 { state->frozen_importer, names->find_spec },
+                { state->spec_type, names->__init__ },
+                { state->spec_type, names->parent },
+                { state->spec_type, names->cached },
+                { state->spec_type, names->has_location },
         };
 
-        _Static_assert(ELEMENTSOF(methods) == STOCK_SEARCH_METHODS, "each method has its place in the state");
-        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
+        _Static_assert(ELEMENTSOF(methods) == STOCK_CLASS_METHODS, "each method has its place in the state");
+        for (size_t i = 0; i < STOCK_CLASS_METHODS; i++)
                 ret_methods[i] = methods[i];
 }
 
 /* As it is in the class: what is got from it is a new object each time. Borrowed. */
-static PyObject *search_method(StockMethod method) {
+static PyObject *class_method(StockMethod method) {
         return PyDict_GetItemWithError(method.type->tp_dict, method.name);
 }
 
 /* Has a class got other methods, of those in the table that are its own? */
-static bool search_is_patched(ModuleState *state, PyTypeObject *type, unsigned *version) {
-        StockMethod methods[STOCK_SEARCH_METHODS];
+static bool class_is_patched(ModuleState *state, PyTypeObject *type, unsigned *version) {
+        StockMethod methods[STOCK_CLASS_METHODS];
         PyObject *method;
 
         if (is_version(type, *version))
                 return false;
-        search_methods(state, methods);
-        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
-                if (methods[i].type == type &&
-                    (!state->search_methods[i] || search_method(methods[i]) != state->search_methods[i]))
+        class_methods(state, methods);
+        for (size_t i = 0; i < STOCK_CLASS_METHODS; i++)
+                if (methods[i].type == type && (class_method(methods[i]) != state->class_methods[i] ||
+                                                (!state->class_methods[i] && type != state->spec_type)))
                         return true;
         /* So that it has a version. */
-        method = PyObject_GetAttr((PyObject *)type, state->names.find_spec);
+        method = PyObject_GetAttr((PyObject *)type, state->names.__init__);
         if (method)
                 *version = type->tp_version_tag;
         else
@@ -98,12 +114,12 @@ static bool search_is_patched(ModuleState *state, PyTypeObject *type, unsigned *
 }
 
 bool stock_search_is_patched(ModuleState *state) {
-        return search_is_patched(state, state->path_finder, &state->stock_versions[2]);
+        return class_is_patched(state, state->path_finder, &state->stock_versions[2]);
 }
 
 bool stock_importers_are_patched(ModuleState *state) {
-        return search_is_patched(state, state->builtin_importer, &state->stock_versions[3]) ||
-               search_is_patched(state, state->frozen_importer, &state->stock_versions[4]);
+        return class_is_patched(state, state->builtin_importer, &state->stock_versions[3]) ||
+               class_is_patched(state, state->frozen_importer, &state->stock_versions[4]);
 }
 
 static PyObject *learn_class(PyObject *module, const char *name) {
@@ -162,32 +178,48 @@ static int learn_hooks(ModuleState *state, PyObject *details) {
         return 1;
 }
 
+/* Return: 0, or -1 with an exception. */
+static int learn_classes(ModuleState *state, PyObject *external) {
+        const struct {
+                PyObject **class;
+                PyObject *module;
+                const char *name;
+        } classes[] = {
+                { (PyObject **)&state->stock_finder, external, "FileFinder" },
+                { (PyObject **)&state->stock_loader, external, "SourceFileLoader" },
+                { &state->sourceless_loader, external, "SourcelessFileLoader" },
+                { &state->extension_loader, external, "ExtensionFileLoader" },
+                { (PyObject **)&state->path_finder, external, "PathFinder" },
+                { (PyObject **)&state->builtin_importer, state->bootstrap, "BuiltinImporter" },
+                { (PyObject **)&state->frozen_importer, state->bootstrap, "FrozenImporter" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(classes); i++)
+                if (!(*classes[i].class = learn_class(classes[i].module, classes[i].name)))
+                        return -1;
+        return 0;
+}
+
 int stock_learn(ModuleState *state) {
+        static const char *const functions[STOCK_FUNCTIONS] = { "cache_from_source", "_get_cached",
+                                                                "spec_from_file_location" };
         PyObject *external = PyImport_ImportModule("_frozen_importlib_external");
         PyObject *imp = external ? PyImport_ImportModule("_imp") : NULL;
         PyObject *sys = imp ? PyImport_ImportModule("sys") : NULL;
         PyObject *details = NULL;
-        StockMethod methods[STOCK_METHODS], searches[STOCK_SEARCH_METHODS];
+        StockMethod methods[STOCK_METHODS], others[STOCK_CLASS_METHODS];
         int r = -1;
 
         if (!sys)
                 goto finish;
         state->sys_dict = Py_XNewRef(PyModule_GetDict(sys));
         state->bootstrap = PyImport_ImportModule("_frozen_importlib");
-        if (!state->bootstrap)
+        if (!state->sys_dict || !state->bootstrap || learn_classes(state, external) < 0)
                 goto finish;
-        state->stock_finder = (PyTypeObject *)learn_class(external, "FileFinder");
-        state->stock_loader = (PyTypeObject *)learn_class(external, "SourceFileLoader");
-        state->sourceless_loader = learn_class(external, "SourcelessFileLoader");
-        state->extension_loader = learn_class(external, "ExtensionFileLoader");
         state->fix_co_filename = PyObject_GetAttrString(imp, "_fix_co_filename");
-        state->path_finder = (PyTypeObject *)learn_class(external, "PathFinder");
-        state->builtin_importer = (PyTypeObject *)learn_class(state->bootstrap, "BuiltinImporter");
-        state->frozen_importer = (PyTypeObject *)learn_class(state->bootstrap, "FrozenImporter");
-        details = PyObject_CallMethod(external, "_get_supported_file_loaders", NULL);
-        if (!state->stock_finder || !state->stock_loader || !state->sourceless_loader ||
-            !state->extension_loader || !state->fix_co_filename || !state->path_finder ||
-            !state->builtin_importer || !state->frozen_importer || !details || !state->sys_dict)
+        details = state->fix_co_filename ? PyObject_CallMethod(external, "_get_supported_file_loaders", NULL)
+                                         : NULL;
+        if (!details)
                 goto finish;
         r = learn_hooks(state, details);
         if (r != 0)
@@ -200,12 +232,16 @@ int stock_learn(ModuleState *state) {
                 if (!state->stock_methods[i])
                         goto finish;
         }
-        search_methods(state, searches);
-        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
-                state->search_methods[i] = Py_XNewRef(search_method(searches[i]));
         r = spec_learn(state, external);
         if (r > 0)
                 PyOS_snprintf(state->reason, sizeof(state->reason), "this Python's module specs are unknown");
+        if (r != 0)
+                goto finish;
+        class_methods(state, others);
+        for (size_t i = 0; i < STOCK_CLASS_METHODS; i++)
+                state->class_methods[i] = Py_XNewRef(class_method(others[i]));
+        for (size_t i = 0; r == 0 && i < STOCK_FUNCTIONS; i++)
+                r = guard_learn(&state->stock_functions[i], external, functions[i]);
 finish:
         Py_XDECREF(external);
         Py_XDECREF(imp);
@@ -230,9 +266,10 @@ void stock_forget(ModuleState *state) {
         Py_CLEAR(state->loader_details);
         Py_CLEAR(state->loaders);
         Py_CLEAR(state->sys_dict);
-        for (size_t i = 0; i < STOCK_SEARCH_METHODS; i++)
-                Py_CLEAR(state->search_methods[i]);
+        for (size_t i = 0; i < STOCK_CLASS_METHODS; i++)
+                Py_CLEAR(state->class_methods[i]);
         for (size_t i = 0; i < STOCK_METHODS; i++)
                 Py_CLEAR(state->stock_methods[i]);
+        guards_forget(state->stock_functions, STOCK_FUNCTIONS);
         spec_forget(state);
 }

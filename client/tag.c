@@ -127,7 +127,7 @@ PyObject *tag_new(const char **ret_options) {
         PyObject *optimize;
         PyObject *tag;
         bool ranges;
-        long level;
+        long level, magic;
 
         optimize = flags ? PyObject_GetAttrString(flags, "optimize") : PyErr_NoMemory();
         if (!optimize)
@@ -138,13 +138,16 @@ PyObject *tag_new(const char **ret_options) {
                 level = 0;
         if (debug_ranges(&ranges) < 0)
                 return NULL;
+        magic = PyImport_GetMagicNumber();
+        if (magic == -1 && PyErr_Occurred())
+                return NULL;
         dl_iterate_phdr(build_id_visit, &id);
 
         /* The build's date and compiler stand in where the linker made no build-id. */
         tag = PyUnicode_FromFormat(
                 "cpython %x compiled %x soabi %s magic %x opt %d ranges %d gil %d debug %d "
                 "sizes %zd.%zd.%zd.%zd.%zd.%zd build %s%s%s",
-                (unsigned)Py_Version, PY_VERSION_HEX, SHIMPORT_SOABI, (unsigned)PyImport_GetMagicNumber(),
+                (unsigned)Py_Version, PY_VERSION_HEX, SHIMPORT_SOABI, (unsigned)magic,
                 (int)level, (int)ranges, TAG_GIL, TAG_DEBUG, PyCode_Type.tp_basicsize,
                 PyTuple_Type.tp_basicsize, PyUnicode_Type.tp_basicsize, PyLong_Type.tp_basicsize,
                 PyBytes_Type.tp_basicsize, PyFloat_Type.tp_basicsize, id.hex[0] ? id.hex : Py_GetBuildInfo(),

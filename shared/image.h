@@ -25,7 +25,7 @@
 #endif
 
 #define IMAGE_MAGIC "SHIMPORT"
-#define IMAGE_VERSION 5u
+#define IMAGE_VERSION 6u
 #define IMAGE_NONE UINT32_MAX /* no directory, no entry */
 
 /* Bytes of the image's string area. */

@@ -26,6 +26,7 @@ TEXT_MAX = 8192  # bytes; there are few longer ones, and processes report none
 CODE_MAX = 16384  # words
 COUNT_MAX = 4096  # in one image
 BYTES_MAX = 4 << 20  # of them and their programs
+ROOM_LEAST = 128 << 10  # what the largest takes
 
 # Processor time for one pattern, and for all of one build.
 SECONDS_EACH = 0.25
@@ -148,6 +149,8 @@ def program(text, flags):
     """What ImageWriter.add_pattern() takes between a text and its file. Raises Declined."""
     if flags & NEVER:
         raise Declined("its flags")
+    if (b"\\N" if isinstance(text, bytes) else "\\N") in text:
+        raise Declined("`re` would import unicodedata")
     pattern, made_flags, code, groups, groupindex, indexgroup = captured(text, flags)
     if pattern is not text or made_flags & NEVER or len(code) > CODE_MAX:
         raise Declined("its flags, or its size")
@@ -204,12 +207,19 @@ class Patterns:
             if same:
                 self.same.add(file)
 
+    def forget(self):
+        """An image that is full gives up the older half, whoever may have filled it: what is still compiled is reported anew."""
+        size = sum(len(pattern[0]) + len(pattern[3]) for pattern in self.kept)
+        if self.wanted and (len(self.kept) >= COUNT_MAX or size >= BYTES_MAX - ROOM_LEAST):
+            del self.kept[: len(self.kept) // 2]
+
     def write(self, writer, root_stat):
         """Put all that may go into the image. The `re` must still be the one that was there at first."""
         has_compiler = bool(self.compiler) and compiler()[0] == self.compiler
         if has_compiler:
             writer.set_compiler(self.compiler, os.path.samestat(os.stat(self.home), root_stat))
         room = Room(writer)
+        self.forget()
         for pattern in self.kept:
             files = pattern[-1].split("\n")
             if not self.same.issuperset(files):

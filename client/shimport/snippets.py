@@ -3,11 +3,12 @@
 
 As with regular expressions (patterns.py) a report is only a wish, and an image holds nothing that its own modules do not
 show to everybody who sees it. A text must be a constant of a module that the report names. Or it must be put together
-from what these modules show, and the standard library's own that write code: each word, be it a name, a number or in a
-string, must be a word of theirs, or put together from such; and nothing but a little punctuation may stand between
-the words of a string. There are no comments.
+from what these modules show, and the standard library's own that write code: each name and number must be a word of
+theirs, or put together from such; and a string must be a part of one of theirs, or one word of theirs with a little
+punctuation around it. There are no comments.
 
-A snippet is compiled, as modules are, and not executed.
+A snippet is compiled, as modules are, and not executed. Left to the processes is what marshal does not keep as the compiler
+makes it (the order of a set's elements), and what the compiler imports a module for (unicodedata).
 """
 
 import ast
@@ -32,6 +33,9 @@ CODE_MAX = 64 << 10  # bytes
 # Modules of the standard library that write code for others.
 WRITERS = ("collections", "dataclasses", "enum", "functools", "typing")
 
+FILENAME = "<snippet>"  # processes put in what they are told, or what exec() and eval() have
+WAYS_MAX = 32
+
 WORD = re.compile(r"\w+")
 WORD_MAX = 128  # letters
 MADE_MAX = 256  # words of a text that are put together from others
@@ -46,6 +50,9 @@ class Shown:
 
     def __init__(self, code):
         self.strings, self.words = set(), set()
+        self.add(code)
+
+    def add(self, code):
         todo = [code]
         while todo:
             constant = todo.pop()
@@ -63,46 +70,53 @@ class Shown:
                 todo += constant.co_consts
 
 
-def writers_words():
-    """The words of the modules that write code, as this interpreter has them."""
-    found = set()
+def writers():
+    """What the modules show that write code, as this interpreter has them, and the language's own words."""
+    shown = Shown(None)
     for name in WRITERS:
         try:
-            found |= Shown(importlib.util.find_spec(name).loader.get_code(name)).words
+            shown.add(importlib.util.find_spec(name).loader.get_code(name))
         except (ImportError, AttributeError):
             pass
-    return found
+    shown.words |= LANGUAGE
+    return shown
 
 
 class Vocabulary:
     """What an image's modules show."""
 
     def __init__(self):
-        self.language = None
+        self.writers = None  # Shown
         self.of = {}  # {file: Shown}
 
     def shows(self, text, flags, codes):
         """Whether those modules, {file: marshalled code}, show a text. Raises Declined."""
-        if self.language is None:
-            self.language = writers_words() | LANGUAGE
+        if self.writers is None:
+            self.writers = writers()
         for file in codes.keys() - self.of.keys():
             self.of[file] = Shown(marshal.loads(codes[file]))
         with trial(SECONDS_EACH):
             tree = parsed(text, flags)
             if any(text in self.of[file].strings for file in codes):
                 return True
-            words = self.language.union(*(self.of[file].words for file in codes))
-            strings = set().union(*(self.of[file].strings for file in codes))
+            shown = [self.writers, *(self.of[file] for file in codes)]
+            words = set().union(*(one.words for one in shown))
+            strings = set().union(*(one.strings for one in shown))
             return "#" not in text and are_shown(set(WORD.findall(text)), words) and all(
                 is_shown(node.value, words, strings) for node in ast.walk(tree) if isinstance(node, ast.Constant)
             )
 
 
 def parsed(text, flags):
-    """Raises Declined for what would take long to compile: the compiler writes what is finally done once for each way there,
-    and so on for what stands in it."""
+    """Raises Declined for what would take long to compile: what is finally done, and what leaves a `with`, is written once for
+    each way there, and so on for what stands in it."""
     tree = ast.parse(text, mode="eval" if flags & EVAL else "exec")
-    if sum(bool(getattr(node, "finalbody", None)) for node in ast.walk(tree)) > 1:
+    ways = finals = managers = 0
+    for node in ast.walk(tree):
+        ways += isinstance(node, (ast.Return, ast.Break, ast.Continue))
+        finals += bool(getattr(node, "finalbody", None))
+        managers += isinstance(node, ast.withitem)
+    if finals > 1 or (ways + 1) * (finals + managers) > WAYS_MAX:
         raise Declined("it would take long")
     return tree
 
@@ -125,17 +139,51 @@ def is_made_of(word, words):
 
 
 def is_shown(constant, words, strings):
-    if isinstance(constant, (str, bytes)):
-        return constant in strings or (isinstance(constant, str) and BETWEEN.issuperset(WORD.sub("", constant)))
+    if isinstance(constant, str):
+        found = WORD.findall(constant)
+        if len(found) <= 1 and words.issuperset(found) and BETWEEN.issuperset(WORD.sub("", constant)):
+            return True
+        return any(constant in string for string in strings if isinstance(string, str))
+    if isinstance(constant, bytes):
+        return constant in strings
     return constant is None or constant is ... or are_shown(set(WORD.findall(repr(constant))), words)
+
+
+def has_sets(constants):
+    return any(
+        (isinstance(constant, frozenset) and len(constant) > 1)
+        or (isinstance(constant, (tuple, frozenset)) and has_sets(constant))
+        or (isinstance(constant, types.CodeType) and has_sets(constant.co_consts))
+        for constant in constants
+    )
+
+
+def only_searches(tree):
+    """Whether sets are there for something to be looked for in them, and of strings, whose order is random anyway."""
+    searched = {
+        id(right)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for operator, right in zip(node.ops, node.comparators)
+        if isinstance(operator, (ast.In, ast.NotIn))
+    }
+    return all(
+        id(node) in searched and all(isinstance(item, ast.Constant) and isinstance(item.value, str) for item in node.elts)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Set)
+    )
 
 
 def program(text, flags):
     """What ImageWriter.add_pattern() takes between a text that is shown and its file. Raises Declined."""
     if not isinstance(text, str) or flags & ~(SNIPPET | EVAL | FUTURES) or LONG_NUMBER.search(text):
         raise Declined("no snippet")
+    if not text.isascii() or "\\N" in text:
+        raise Declined("the compiler would import unicodedata")
     with trial(SECONDS_EACH):
-        code = compile(text, "<string>", "eval" if flags & EVAL else "exec", (flags & FUTURES) << FUTURES_SHIFT, True)
+        code = compile(text, FILENAME, "eval" if flags & EVAL else "exec", (flags & FUTURES) << FUTURES_SHIFT, True)
+        if has_sets(code.co_consts) and not only_searches(parsed(text, flags)):
+            raise Declined("marshal would change the order of a set")
         data = marshal.dumps(code)
     if len(data) > CODE_MAX:
         raise Declined("its size")
