@@ -355,6 +355,15 @@ static inline void facts_interrupted(bool interrupted) {
 #endif
 }
 
+/* What a code object that is made for a file name has of it. Takes a reference and gives another in its place. */
+static inline void facts_file_name(PyObject **name) {
+#if FACTS_FROM(13)
+        PyUnicode_InternInPlace(name);
+#else
+        (void)name;
+#endif
+}
+
 /* Is so little left of the recursion limit that the compiler, or what is compiled in Python, may come to it? */
 static inline bool facts_recursion_is_short(void) {
         enum {
@@ -414,6 +423,10 @@ static inline bool facts_is_observed(void) {
 
 static inline void facts_interrupted(bool interrupted) {
         (void)interrupted;
+}
+
+static inline void facts_file_name(PyObject **name) {
+        (void)name;
 }
 
 static inline bool facts_recursion_is_short(void) {

@@ -84,8 +84,12 @@ static PyObject *code_of(ModuleState *state, PyObject *text, Py_ssize_t from, ui
 
 /* The code under the file name that it is compiled for. Return: the code; NULL, without an exception. */
 static PyObject *code_named(PyObject *consume_code, ModuleState *state, PyObject *name) {
-        PyObject *fixed = PyObject_CallFunctionObjArgs(state->fix_co_filename, consume_code, name, NULL);
+        PyObject *fixed;
 
+        Py_INCREF(name);
+        facts_file_name(&name);
+        fixed = PyObject_CallFunctionObjArgs(state->fix_co_filename, consume_code, name, NULL);
+        Py_DECREF(name);
         if (!fixed) {
                 PyErr_Clear();
                 Py_CLEAR(consume_code);

@@ -210,6 +210,52 @@ PROGRAMS = {
         "import plain\nplain.X = 7\nplain.Y = 8\nprint(importlib.reload(plain).X, plain.Y)\n"
         "import portion.part\nprint(importlib.reload(portion), importlib.reload(portion.part))"
     ),
+    "another cache_from_source()": (
+        "sys.dont_write_bytecode = True\nold = external.cache_from_source\n"
+        "external.cache_from_source = lambda *a, **k: old(*a, **k) + '.mine'\nimport plain\nprint(plain.__spec__.cached)"
+    ),
+    "another spec_from_file_location()": (
+        "old = external.spec_from_file_location\n"
+        "external.spec_from_file_location = lambda *a, **k: (print(a), old(*a, **k))[1]\nimport plain"
+    ),
+    "another ModuleSpec.parent": (
+        "importlib.machinery.ModuleSpec.parent = property(lambda self: 'patched.' + self.name)\n"
+        "import plain\nprint(plain.__package__)"
+    ),
+    "another ModuleSpec.__init__()": (
+        "old = importlib.machinery.ModuleSpec.__init__\n"
+        "importlib.machinery.ModuleSpec.__init__ = lambda self, *a, **k: (old(self, *a, **k), setattr(self, 'mine', 1))[0]\n"
+        "import plain\nprint(plain.__spec__.mine)"
+    ),
+    "a spec that lacks an attribute": (
+        "for name in ('origin', 'name', 'loader', 'submodule_search_locations', '_set_fileattr', '_cached'):\n"
+        "    spec = importlib.util.find_spec('plain')\n    delattr(spec, name)\n"
+        "    try:\n        importlib.util.module_from_spec(spec)\n        print(name)\n"
+        "    except AttributeError as error:\n"
+        "        at, lines = error.__traceback__, []\n"
+        "        while at:\n            lines.append((at.tb_frame.f_code.co_name, at.tb_lineno))\n            at = at.tb_next\n"
+        "        print(name, error, lines)"
+    ),
+    "a spec that is changed before its pyc is asked for": (
+        "spec = importlib.util.find_spec('plain')\nprint(spec._cached)\nspec.origin = '/somewhere/else.py'\nprint(spec.cached)"
+    ),
+    "the lines of importlib's functions": (
+        "functions = [bootstrap._find_spec, bootstrap.module_from_spec, importlib.machinery.PathFinder.find_spec.__func__]\n"
+        "print([sorted({line or 0 for *_, line in f.__code__.co_lines()}) for f in functions])"
+    ),
+    "a thread module of importlib's own": (
+        "import _thread\nother = types.ModuleType('_thread')\nvars(other).update(vars(_thread))\n"
+        "other.get_ident = lambda: -_thread.get_ident()\nbootstrap._thread = other\nimport kept\n"
+        "print(kept.LOCK.acquire(), kept.LOCK.release())"
+    ),
+    "the events of one function": (
+        "seen = []\n"
+        "if hasattr(sys, 'monitoring'):\n"
+        "    sys.monitoring.use_tool_id(3, 'tool')\n"
+        "    sys.monitoring.register_callback(3, sys.monitoring.events.PY_START, lambda code, at: seen.append(code.co_name))\n"
+        "    sys.monitoring.set_local_events(3, bootstrap._init_module_attrs.__code__, sys.monitoring.events.PY_START)\n"
+        "import plain\nprint(seen)"
+    ),
     "a lazy loader": (
         "spec = importlib.util.find_spec('plain')\nspec.loader = importlib.util.LazyLoader(spec.loader)\n"
         "module = importlib.util.module_from_spec(spec)\nsys.modules['plain'] = module\nspec.loader.exec_module(module)\n"
@@ -278,6 +324,17 @@ def test_imports_may_be_nested_as_deep_as_with_stock(pair, top):
     )
     stock, ours = (int(run(*FROZEN, code, check=True).stdout) for run in (pair.run_stock, pair.run_shim))
     assert 100 < stock <= ours <= stock + 2
+
+
+def test_what_is_found_is_given_back(pair, top):
+    if pair.interpreter.free_threaded:
+        pytest.skip("free-threaded Python is left to stock")
+    code = BEGIN.format(top=str(top)) + (
+        "size = lambda: int(open('/proc/self/statm').read().split()[1]) * 4\n"
+        "def find(n):\n    for _ in range(n): importlib.util.find_spec('third'); sys.path_importer_cache.pop(sys.path[0], None)\n"
+        "find(2000)\nbefore = size()\nfind(10000)\nprint(size() - before)"
+    )
+    assert int(pair.run_shim(*FROZEN, code, check=True).stdout) < 512  # KiB; each was 300 bytes once
 
 
 def test_they_serve(pair, top):

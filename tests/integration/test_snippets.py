@@ -339,3 +339,83 @@ def test_exec_in_a_program_without_imports_reports_nothing(one):
         one.run("for n in range(50): exec('first = 1')")
     time.sleep(2)
     assert generation_of(one) == generation
+
+
+BUILDER = r"""
+import marshal, sys
+from shimport import snippets
+def told(text):
+    try:
+        snippets.parsed(text, 0)
+        snippets.program(text, snippets.SNIPPET)
+    except snippets.Declined as why:
+        return str(why)
+code = compile("def f(alpha, beta): return 'gamma delta', 'twice', 'quiet', 'password'", "x", "exec")
+shows = lambda text: snippets.Vocabulary().shows(text, 0, {"module": marshal.dumps(code)})
+"""
+
+
+def ask_builder(pair, expression):
+    env = pair.daemon.env(PYTHONPATH=str(harness.BUILD / "python"))
+    return pair.run_stock("-c", f"{BUILDER}print({expression})", env=env, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["r = [x for x in {8, 0, 16}]", "8 in {8, 0, 16}", "for x in {'a', 'b', 'c'}: pass", "a = '\\N{EM DASH}'", "caf\u00e9 = 1"]
+)
+def test_what_marshal_or_a_compiler_elsewhere_would_change_is_left_to_processes(one_pair, text):
+    assert ask_builder(one_pair, f"told({text!r})") != "None"
+
+
+@pytest.mark.parametrize("text", ["'a' in {'a', 'b', 'c'}", "{'a', 'b'}", "a = 1", "def f():\n try:\n  return 1\n finally:\n  pass"])
+def test_what_survives_is_compiled(one_pair, text):
+    assert ask_builder(one_pair, f"told({text!r})") == "None"
+
+
+def test_a_text_that_takes_the_compiler_long_is_declined_at_once(one_pair):
+    leaves = "\n".join(["  if id: return"] * 250)
+    enters = f"  async with {','.join(['id'] * 17)}:\n" + "\n".join(["   if id: return"] * 240)
+    text = f"async def id():\n try:\n{leaves}\n finally:\n{enters}"
+    start = time.monotonic()
+    assert ask_builder(one_pair, f"told({text!r})") == "it would take long"
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("p = 'gamma delta'", True), ("p = ', alpha='", True), ("alpha_beta = 1", True),
+        ("p = 'delta gamma'", False), ("p = 'twice quiet password'", False), ("p = 'twicequiet'", False), ("p = 's3cr3t'", False),
+    ],
+)  # fmt: skip
+def test_words_are_not_put_together_to_strings(one_pair, text, shown):
+    assert ask_builder(one_pair, f"shows({text!r})") == str(shown)
+
+
+def test_code_has_the_interpreters_own_file_name_and_interrupts_as_a_text_does(pair, lessons):
+    lessons.write(
+        "odd",
+        """
+        import marshal, os
+        namespace, name = {}, "".join(["<str", "ing>"])
+        exec("def odd_one(): return 1.5, 'alpha'", namespace)
+        print(marshal.dumps(namespace["odd_one"].__code__))
+        code = compile("namespace + name", name, "eval")
+        print(code.co_filename is name, marshal.dumps(code))
+        if "STOP" in os.environ:
+            try:
+                exec("raise KeyboardInterrupt", {})
+            except KeyboardInterrupt:
+                print("caught")
+        """,
+    )
+    env = lessons.env(STOP="1")
+
+    def known():
+        pair.run_shim("-c", "import odd", env=env)
+        found = lessons.pattern_texts(everywhere=True)
+        return all(any(text in one for one in found) for text in ("odd_one", "namespace + name", "raise KeyboardInterrupt"))
+
+    harness.wait_until(known, "the snippets to be in an image")
+    assert "snippets': 3" in pair.run_shim("-c", "import odd, _shimport; print(_shimport.status())", env=env).stdout
+    pair.same("-c", "import odd", env=env)
