@@ -64,6 +64,22 @@ static int on_touched(PyDict_WatchEvent event, PyObject *dict, PyObject *key, Py
         return 0;
 }
 
+#define WATCHERS_MAX 8 /* DICT_MAX_WATCHERS */
+
+/* The last place there is: who counts on the first, as CPython's own tests do, finds it free. Return: it, or -1. */
+static int watcher_take(void) {
+        int places[WATCHERS_MAX];
+        size_t n = 0;
+
+        while (n < WATCHERS_MAX && (places[n] = PyDict_AddWatcher(on_touched)) >= 0)
+                n++;
+        PyErr_Clear();
+        for (size_t i = 0; i + 1 < n; i++)
+                if (PyDict_ClearWatcher(places[i]) < 0)
+                        PyErr_Clear();
+        return n > 0 ? places[n - 1] : -1;
+}
+
 static void unwatch(void) {
         if (watcher >= 0 && PyDict_ClearWatcher(watcher) < 0)
                 PyErr_Clear();
@@ -73,7 +89,7 @@ static void unwatch(void) {
 static bool hook_watch(RegexHook *hook, PyObject *const namespaces[NAMESPACES]) {
         (void)hook;
         unwatch();
-        watcher = PyDict_AddWatcher(on_touched);
+        watcher = watcher_take();
         for (size_t i = 0; watcher >= 0 && i < NAMESPACES; i++)
                 if (PyDict_Watch(watcher, namespaces[i]) < 0)
                         unwatch();
