@@ -147,11 +147,11 @@ PyObject *tag_new(const char **ret_options) {
         tag = PyUnicode_FromFormat(
                 "cpython %x compiled %x soabi %s magic %x opt %d ranges %d gil %d debug %d "
                 "sizes %zd.%zd.%zd.%zd.%zd.%zd build %s%s%s",
-                (unsigned)Py_Version, PY_VERSION_HEX, SHIMPORT_SOABI, (unsigned)magic,
-                (int)level, (int)ranges, TAG_GIL, TAG_DEBUG, PyCode_Type.tp_basicsize,
-                PyTuple_Type.tp_basicsize, PyUnicode_Type.tp_basicsize, PyLong_Type.tp_basicsize,
-                PyBytes_Type.tp_basicsize, PyFloat_Type.tp_basicsize, id.hex[0] ? id.hex : Py_GetBuildInfo(),
-                id.hex[0] ? "" : " ", id.hex[0] ? "" : Py_GetCompiler());
+                (unsigned)Py_Version, PY_VERSION_HEX, SHIMPORT_SOABI, (unsigned)magic, (int)level,
+                (int)ranges, TAG_GIL, TAG_DEBUG, PyCode_Type.tp_basicsize, PyTuple_Type.tp_basicsize,
+                PyUnicode_Type.tp_basicsize, PyLong_Type.tp_basicsize, PyBytes_Type.tp_basicsize,
+                PyFloat_Type.tp_basicsize, id.hex[0] ? id.hex : Py_GetBuildInfo(), id.hex[0] ? "" : " ",
+                id.hex[0] ? "" : Py_GetCompiler());
         if (tag)
                 *ret_options = options[ranges][level > 2 ? 2 : level];
         return tag;
