@@ -31,37 +31,6 @@ static bool is_version(const PyTypeObject *type, unsigned version) {
         return version != 0 && type->tp_version_tag == version;
 }
 
-static bool class_is_patched(ModuleState *state, PyTypeObject *type, unsigned *version);
-
-/* Makes itself a spec as ModuleSpec() would, unless somebody has changed what that does. */
-static bool spec_is_patched(ModuleState *state) {
-        return state->spec_type->tp_setattro != PyObject_GenericSetAttr ||
-               class_is_patched(state, state->spec_type, &state->stock_versions[5]);
-}
-
-bool stock_is_patched(ModuleState *state) {
-        StockMethod methods[STOCK_METHODS];
-
-        if (!guards_hold(state->stock_functions, STOCK_FUNCTIONS) || spec_is_patched(state))
-                return true;
-        if (is_version(state->stock_finder, state->stock_versions[0]) &&
-            is_version(state->stock_loader, state->stock_versions[1]))
-                return false;
-        stock_methods(state, methods);
-        for (size_t i = 0; i < STOCK_METHODS; i++) {
-                PyObject *now = PyObject_GetAttr((PyObject *)methods[i].type, methods[i].name);
-
-                if (!now)
-                        PyErr_Clear();
-                Py_XDECREF(now);
-                if (now != state->stock_methods[i])
-                        return true;
-        }
-        state->stock_versions[0] = state->stock_finder->tp_version_tag;
-        state->stock_versions[1] = state->stock_loader->tp_version_tag;
-        return false;
-}
-
 bool stock_is_create_module(const ModuleState *state, PyObject *function) {
         return function == state->stock_methods[STOCK_METHODS - 1];
 }
@@ -110,6 +79,35 @@ static bool class_is_patched(ModuleState *state, PyTypeObject *type, unsigned *v
         else
                 PyErr_Clear();
         Py_XDECREF(method);
+        return false;
+}
+
+/* Specs are made here as ModuleSpec() makes them. */
+static bool spec_is_patched(ModuleState *state) {
+        return state->spec_type->tp_setattro != PyObject_GenericSetAttr ||
+               class_is_patched(state, state->spec_type, &state->stock_versions[5]);
+}
+
+bool stock_is_patched(ModuleState *state) {
+        StockMethod methods[STOCK_METHODS];
+
+        if (!guards_hold(state->stock_functions, STOCK_FUNCTIONS) || spec_is_patched(state))
+                return true;
+        if (is_version(state->stock_finder, state->stock_versions[0]) &&
+            is_version(state->stock_loader, state->stock_versions[1]))
+                return false;
+        stock_methods(state, methods);
+        for (size_t i = 0; i < STOCK_METHODS; i++) {
+                PyObject *now = PyObject_GetAttr((PyObject *)methods[i].type, methods[i].name);
+
+                if (!now)
+                        PyErr_Clear();
+                Py_XDECREF(now);
+                if (now != state->stock_methods[i])
+                        return true;
+        }
+        state->stock_versions[0] = state->stock_finder->tp_version_tag;
+        state->stock_versions[1] = state->stock_loader->tp_version_tag;
         return false;
 }
 

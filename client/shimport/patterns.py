@@ -17,7 +17,6 @@ import os
 import re
 import struct
 import time
-import types
 
 from shimport import snippets
 from shimport.trial import Declined, trial
@@ -68,25 +67,11 @@ def text_of(data, width):
         raise Declined("no text") from None
 
 
-def constants(code):
-    """The strings of a module's code object, and of all code in it."""
-    found, todo = set(), [code]
-    while todo:
-        constant = todo.pop()
-        if isinstance(constant, (str, bytes)):
-            found.add(constant)
-        elif isinstance(constant, (tuple, frozenset)):
-            todo += constant
-        elif isinstance(constant, types.CodeType):
-            todo += constant.co_consts
-    return found
-
-
 class Module:
     """What a module's code shows of itself."""
 
     def __init__(self, code):
-        self.constants = constants(code)
+        self.constants = {constant for constant in snippets.constants(code) if isinstance(constant, (str, bytes))}
         self.fragments = {}  # of a type: {first character: [strings]}
 
     def shows(self, text):

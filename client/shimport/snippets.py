@@ -44,6 +44,18 @@ LANGUAGE = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "0", "1"}
 BETWEEN = frozenset(" \n\t(),.:;=[]{}<>'\"_-")
 
 
+def constants(code):
+    """A code object, its constants, what these hold, and the same of all code in it."""
+    todo = [code]
+    while todo:
+        constant = todo.pop()
+        yield constant
+        if isinstance(constant, (tuple, frozenset)):
+            todo += constant
+        elif isinstance(constant, types.CodeType):
+            todo += constant.co_consts
+
+
 class Shown:
     """What a module's code object shows, with all code in it: its strings, and the words of these, of its names and
     numbers."""
@@ -53,9 +65,7 @@ class Shown:
         self.add(code)
 
     def add(self, code):
-        todo = [code]
-        while todo:
-            constant = todo.pop()
+        for constant in constants(code):
             if isinstance(constant, str):
                 self.strings.add(constant)
                 self.words.update(WORD.findall(constant))
@@ -63,11 +73,8 @@ class Shown:
                 self.strings.add(constant)
             elif isinstance(constant, (int, float)):
                 self.words.update(WORD.findall(repr(constant)))
-            elif isinstance(constant, (tuple, frozenset)):
-                todo += constant
             elif isinstance(constant, types.CodeType):
                 self.words.update((constant.co_name, *constant.co_names, *constant.co_varnames, *constant.co_freevars))
-                todo += constant.co_consts
 
 
 def writers():
@@ -149,15 +156,6 @@ def is_shown(constant, words, strings):
     return constant is None or constant is ... or are_shown(set(WORD.findall(repr(constant))), words)
 
 
-def has_sets(constants):
-    return any(
-        (isinstance(constant, frozenset) and len(constant) > 1)
-        or (isinstance(constant, (tuple, frozenset)) and has_sets(constant))
-        or (isinstance(constant, types.CodeType) and has_sets(constant.co_consts))
-        for constant in constants
-    )
-
-
 def only_searches(tree):
     """Whether sets are there for something to be looked for in them, and of strings, whose order is random anyway."""
     searched = {
@@ -182,7 +180,8 @@ def program(text, flags):
         raise Declined("the compiler would import unicodedata")
     with trial(SECONDS_EACH):
         code = compile(text, FILENAME, "eval" if flags & EVAL else "exec", (flags & FUTURES) << FUTURES_SHIFT, True)
-        if has_sets(code.co_consts) and not only_searches(parsed(text, flags)):
+        has_sets = any(isinstance(constant, frozenset) and len(constant) > 1 for constant in constants(code))
+        if has_sets and not only_searches(parsed(text, flags)):
             raise Declined("marshal would change the order of a set")
         data = marshal.dumps(code)
     if len(data) > CODE_MAX:
