@@ -21,13 +21,9 @@ _CLIENT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.append(_CLIENT_DIRECTORY)
 
 import importlib.machinery as machinery
-import importlib.util
-import marshal
-import types
-import warnings
 
 import _shimport_build as build
-from shimport import preload
+from shimport import preload, pyc
 from shimport.distributions import Distributions
 from shimport.patterns import Patterns
 from shimport.reading import RACY, LeftOut, Source, fresh_since, is_utf8, reason_of
@@ -45,11 +41,6 @@ SUFFIXES = (
     + [(suffix, build.KIND_SOURCE) for suffix in machinery.SOURCE_SUFFIXES]
     + [(suffix, build.KIND_SOURCELESS) for suffix in machinery.BYTECODE_SUFFIXES]
 )
-
-
-# "__pycache__/NAME.cpython-311.opt-1.pyc"
-CACHE, _, CACHED_SUFFIX = importlib.util.cache_from_source("NAME.py").partition("/")
-CACHED_SUFFIX = CACHED_SUFFIX.removeprefix("NAME")
 
 
 class Directory:
@@ -395,7 +386,7 @@ class Job:
                     entry["validate"] = True
                     entry["stat"] = Source.look(status)
                 if kind == build.KIND_SOURCE:
-                    entry["cached"] = self.cached_of(entry["file"])
+                    entry["cached"] = pyc.path_of(entry["file"])
                     self.add_code(entry, where, directory, name, file, status)
             except (LeftOut, OSError) as error:
                 kind = build.KIND_STOCK
@@ -445,12 +436,6 @@ class Job:
             if not self.ways[directory]:
                 raise LeftOut("a symbolic link to where not everyone may go")
             directory = os.path.dirname(directory)
-
-    @staticmethod
-    def cached_of(file):
-        """importlib.util.cache_from_source(), of which only the end of the name is always the same."""
-        head, _, tail = file.rpartition("/")
-        return f"{head}/{CACHE}/{tail[:-3]}{CACHED_SUFFIX}" if head else f"{CACHE}/{tail[:-3]}{CACHED_SUFFIX}"
 
     def check(self, status):
         """Raises LeftOut for what is no plain file that may be in this image.
@@ -546,74 +531,23 @@ class Job:
                 raise LeftOut("too large")
             source = Source(fd, before)
             path = os.path.join(self.root, where.path, file)
-            data = self.cached_code(file, path, source)
+            cached_fd = self.open_cached(file)
+            data = None if cached_fd is None else pyc.cached(cached_fd, path, source, self.not_to_write)
             uncached = data is None
             if uncached:
-                data = self.compile(path, source.read())
+                data = pyc.compiled(path, source)
             source.check_unchanged()
         finally:
             os.close(fd)
         frozen, declined = self.freezer.add(data)
         return {"code": data, "frozen": frozen, "reason": declined, "stat": source.look(before), "uncached": uncached}
 
-    def cached_code(self, file, path, source):
-        """The marshalled code of a valid pyc (PEP 552), or None if stock would compile, or would believe who is not to be
-        trusted. Unmarshalling is not safe for hostile bytes: only what root or this user wrote, and nobody else can."""
+    def open_cached(self, file):
+        """The pyc of a file of the directory at hand, or None if it cannot be opened."""
         try:
-            fd = self.open(self.cached_of(file), follow=True)
+            return self.open(pyc.path_of(file), follow=True)
         except OSError:
             return None
-        with open(fd, "rb") as pyc:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                return None
-            trusted = status.st_uid in (0, os.geteuid()) and not status.st_mode & self.not_to_write
-            data = pyc.read() if trusted else pyc.read(16)
-        if data[:4] != importlib.util.MAGIC_NUMBER or len(data) < 16:
-            return None
-        flags = int.from_bytes(data[4:8], "little")
-        if flags & ~0b11:
-            return None
-        if flags == 0b01:  # it may be written anew, and nobody watches it
-            raise LeftOut("its pyc is never checked against it")
-        if not trusted:
-            return None
-        if not flags & 0b1:
-            if int.from_bytes(data[8:12], "little") != int(source.status.st_mtime) & 0xFFFFFFFF:
-                return None
-            if int.from_bytes(data[12:16], "little") != source.status.st_size & 0xFFFFFFFF:
-                return None
-        elif data[8:16] != importlib.util.source_hash(source.read()):
-            return None
-        try:
-            code = marshal.loads(memoryview(data)[16:])
-        except Exception as error:
-            raise LeftOut(f"its pyc does not load: {error}") from None
-        if not isinstance(code, types.CodeType):
-            raise LeftOut("its pyc holds no code")
-        if source.status.st_ctime_ns >= status.st_ctime_ns:
-            self.check_same(code, path, source)
-        return data[16:]
-
-    def check_same(self, code, path, source):
-        """Raises LeftOut unless a pyc that is older than its source, but for mtime and size, holds what the source says:
-        stock would take it, but only for as long as it is there."""
-        if marshal.loads(self.compile(path, source.read())) != code:
-            raise LeftOut("its pyc is of another source of the same size and time")
-
-    @staticmethod
-    def compile(path, source):
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            try:
-                code = machinery.SourceFileLoader("<builder>", path).source_to_code(source, path)
-            except MemoryError:
-                raise
-            except Exception as error:
-                raise LeftOut(f"it does not compile: {type(error).__name__}: {error}".split("\n")[0]) from None
-        if warned:
-            raise LeftOut(f"compiling it warns: {warned[0].message}".split("\n")[0])
-        return marshal.dumps(code)
 
 
 def main():
