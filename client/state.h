@@ -103,6 +103,17 @@ typedef struct Tables {
         const void *builtin, *frozen;
 } Tables;
 
+/* Stock's classes that a program may put methods of its own into. */
+typedef enum StockClass {
+        STOCK_FINDER,
+        STOCK_LOADER,
+        STOCK_PATH_FINDER,
+        STOCK_BUILTIN_IMPORTER,
+        STOCK_FROZEN_IMPORTER,
+        STOCK_SPEC,
+        _STOCK_CLASS_N
+} StockClass;
+
 /* Stock's methods as they were at activation: where a program has put its own in their place, stock answers. */
 #define STOCK_METHODS 9
 #define STOCK_CLASS_METHODS 10
@@ -133,7 +144,7 @@ struct ModuleState {
         PyObject *stock_methods[STOCK_METHODS];
         PyObject *class_methods[STOCK_CLASS_METHODS]; /* of the finders in sys.meta_path, and of ModuleSpec */
         Guard stock_functions[STOCK_FUNCTIONS];       /* of importlib._bootstrap_external */
-        unsigned stock_versions[6];                   /* see stock_is_patched() */
+        unsigned stock_versions[_STOCK_CLASS_N];      /* as they were when last looked at */
         PyObject *sys_dict;
         SpecShape shape;
         Created created;

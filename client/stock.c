@@ -85,7 +85,7 @@ static bool class_is_patched(ModuleState *state, PyTypeObject *type, unsigned *v
 /* Specs are made here as ModuleSpec() makes them. */
 static bool spec_is_patched(ModuleState *state) {
         return state->spec_type->tp_setattro != PyObject_GenericSetAttr ||
-               class_is_patched(state, state->spec_type, &state->stock_versions[5]);
+               class_is_patched(state, state->spec_type, &state->stock_versions[STOCK_SPEC]);
 }
 
 bool stock_is_patched(ModuleState *state) {
@@ -93,8 +93,8 @@ bool stock_is_patched(ModuleState *state) {
 
         if (!guards_hold(state->stock_functions, STOCK_FUNCTIONS) || spec_is_patched(state))
                 return true;
-        if (is_version(state->stock_finder, state->stock_versions[0]) &&
-            is_version(state->stock_loader, state->stock_versions[1]))
+        if (is_version(state->stock_finder, state->stock_versions[STOCK_FINDER]) &&
+            is_version(state->stock_loader, state->stock_versions[STOCK_LOADER]))
                 return false;
         stock_methods(state, methods);
         for (size_t i = 0; i < STOCK_METHODS; i++) {
@@ -106,18 +106,19 @@ bool stock_is_patched(ModuleState *state) {
                 if (now != state->stock_methods[i])
                         return true;
         }
-        state->stock_versions[0] = state->stock_finder->tp_version_tag;
-        state->stock_versions[1] = state->stock_loader->tp_version_tag;
+        state->stock_versions[STOCK_FINDER] = state->stock_finder->tp_version_tag;
+        state->stock_versions[STOCK_LOADER] = state->stock_loader->tp_version_tag;
         return false;
 }
 
 bool stock_search_is_patched(ModuleState *state) {
-        return class_is_patched(state, state->path_finder, &state->stock_versions[2]);
+        return class_is_patched(state, state->path_finder, &state->stock_versions[STOCK_PATH_FINDER]);
 }
 
 bool stock_importers_are_patched(ModuleState *state) {
-        return class_is_patched(state, state->builtin_importer, &state->stock_versions[3]) ||
-               class_is_patched(state, state->frozen_importer, &state->stock_versions[4]);
+        return class_is_patched(state, state->builtin_importer,
+                                &state->stock_versions[STOCK_BUILTIN_IMPORTER]) ||
+               class_is_patched(state, state->frozen_importer, &state->stock_versions[STOCK_FROZEN_IMPORTER]);
 }
 
 static PyObject *learn_class(PyObject *module, const char *name) {
