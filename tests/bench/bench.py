@@ -69,7 +69,10 @@ class Bench:
 
         runs = measure.run_in_turn(variants, pairs, before, progress)
         say("")
-        summaries = {variant: measure.summary(found) for variant, found in runs.items()}
+        summaries = {
+            variant: measure.summary(found) | {"rounds": measure.by_rounds(found, runs["stock"])}
+            for variant, found in runs.items()
+        }
         self.results["workloads"].setdefault(name, {})[kind] = {"pairs": pairs, **summaries}
         return summaries
 
@@ -216,16 +219,16 @@ def report_imports(bench, statements):
     found = {name: bench.measure(name, sides.all_variants(name, text), PAIRS) for name, text in statements.items()}
     print(f"\nHot page cache, {PAIRS} rounds in turn:\n\n{tables.times(found)}")
     print(f"\nAs parts of stock, by the medians (minima), with the floor of pure execution:\n\n{tables.ratios(found)}")
+    print(f"\nThe same by rounds, the medians of what each takes in parts of stock in its round:\n\n{tables.rounds(found)}")
     means = bench.results["applications"] = {}
-    for variant in OURS:
-        parts = [ratio(found[name], "cpu", "median", variant=variant) for name in APPLICATIONS if name in found]
-        if parts:
-            means[variant] = statistics.geometric_mean(parts)
-            print(
-                f"\nApplications, {variant}, whole process, user+sys: geometric mean {means[variant]:.2f},"
-                f" at most {max(parts):.2f}",
-                end="",
-            )
+    applications = {name: found[name] for name in APPLICATIONS if name in found}
+    for variant in OURS if applications else ():
+        mean = means[variant] = tables.means(applications, variant)
+        print(
+            f"\nApplications, {variant}, whole process, user+sys: geometric mean {mean['median']:.2f} by the medians,"
+            f" {mean['minimum']:.2f} by the minima, {mean['rounds']:.2f} by rounds",
+            end="",
+        )
     print()
     missing = [name for name in APPLICATIONS if name not in statements]
     if missing:
@@ -280,6 +283,8 @@ def report_real_tests(bench):
             f"pytest over {package}'s {' '.join(real_tests.RUNS[package])}, {outcome}, the same on both sides; whole process,"
             f" user+sys, stock {found['stock']['cpu']['median']:.0f} ms, of that "
             + ", ".join(f"{variant} {both(found, 'cpu', variant=variant)}" for variant in OURS)
+            + "; by rounds "
+            + ", ".join(f"{variant} {found[variant]['rounds']['cpu']:.2f}" for variant in OURS)
         )
 
 

@@ -116,6 +116,15 @@ def summary(runs):
     return {field: spread([getattr(run, field) for run in runs]) for field in ("wall", "cpu", "inner")}
 
 
+def by_rounds(runs, others):
+    """{"wall"|"cpu": the median of what each run takes in parts of the other one of its round}: the machine may change its
+    speed between rounds, as virtual ones do, where it changes that of medians of all."""
+    return {
+        field: statistics.median(getattr(run, field) / getattr(other, field) for run, other in zip(runs, others))
+        for field in ("wall", "cpu")
+    }
+
+
 def private_memory(command, env):
     """KiB that a process has for itself alone when it has run a script: Private_Clean and Private_Dirty.
 

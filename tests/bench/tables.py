@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The figures of `make bench` as tables."""
 
+import statistics
+
 import measure
 import workloads
 
@@ -47,6 +49,21 @@ def ratios(found):
                 row.append(both(summaries, field, variant=variant) if measured else "")
             rows.append([*row, both(summaries, field, of="floor") if "floor" in summaries and field == "inner" else ""])
     return measure.table(["parts of stock", *variants, "shimport/floor"], rows)
+
+
+def rounds(found):
+    rows = [
+        [f"{name}: user+sys", *(f"{summaries[variant]['rounds']['cpu']:.2f}" if variant in summaries else "" for variant in workloads.OURS)]
+        for name, summaries in found.items()
+    ]
+    return measure.table(["parts of stock", *workloads.OURS], rows)
+
+
+def means(found, variant):
+    """{"median"|"minimum"|"rounds": the geometric mean of the whole processes' CPU time in parts of stock's}."""
+    parts = {what: [ratio(one, "cpu", what, variant=variant) for one in found.values()] for what in ("median", "minimum")}
+    parts["rounds"] = [one[variant]["rounds"]["cpu"] for one in found.values()]
+    return {what: statistics.geometric_mean(values) for what, values in parts.items()}
 
 
 def calls(counts):
