@@ -10,10 +10,32 @@
 #include <Python.h>
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct Guard {
         PyObject *dict, *name, *value; /* owned */
+        uint64_t version; /* of the dict (PEP 509), when the variable was last seen to be as it was */
 } Guard;
+
+/* Has nothing been put into the dict since? 3.12 has deprecated what tells. */
+static inline bool guard_is_seen(const Guard *guard) {
+#if PY_VERSION_HEX < 0x030C0000
+        return ((PyDictObject *)guard->dict)->ma_version_tag == guard->version;
+#else
+        (void)guard;
+        return false;
+#endif
+}
+
+/* Is the variable as it was? Otherwise there may be an exception. */
+static inline bool guard_look(Guard *guard) {
+        if (PyDict_GetItemWithError(guard->dict, guard->name) != guard->value)
+                return false;
+#if PY_VERSION_HEX < 0x030C0000
+        guard->version = ((PyDictObject *)guard->dict)->ma_version_tag;
+#endif
+        return true;
+}
 
 /* Return: 0, or -1 with an exception, if there is no such variable as well. */
 static inline int guard_learn(Guard *guard, PyObject *module, const char *name) {
@@ -25,12 +47,11 @@ static inline int guard_learn(Guard *guard, PyObject *module, const char *name) 
 }
 
 /* Guards that have learnt nothing hold. */
-static inline bool guards_hold(const Guard *guards, size_t n) {
+static inline bool guards_hold(Guard *guards, size_t n) {
         bool hold = true;
 
         for (size_t i = 0; hold && i < n; i++)
-                hold = !guards[i].dict ||
-                       PyDict_GetItemWithError(guards[i].dict, guards[i].name) == guards[i].value;
+                hold = !guards[i].dict || guard_is_seen(&guards[i]) || guard_look(&guards[i]);
         if (!hold)
                 PyErr_Clear();
         return hold;

@@ -211,14 +211,14 @@ static int lock_change(const ModuleLocks *locks, PyObject *lock, bool held) {
 }
 
 /* Do importlib's locks do what they did, and does nobody look on? */
-static bool locks_are_usual(const ModuleLocks *locks) {
+static bool locks_are_usual(ModuleLocks *locks) {
         return locks->version != 0 && locks->type->tp_version_tag == locks->version && !facts_is_observed() &&
                guards_hold(locks->guards, ELEMENTSOF(locks->guards));
 }
 
 /* What a call knows. Return: NULL: importlib's own code is to run. */
 static const ModuleLocks *locks_of(PyObject *sieve) {
-        const ModuleState *state = ((Sieve *)sieve)->state;
+        ModuleState *state = ((Sieve *)sieve)->state;
 
         return state && state->active && locks_are_usual(&state->locks) ? &state->locks : NULL;
 }
