@@ -73,11 +73,6 @@ def interpreters():
     return list(found.values())
 
 
-def is_further(interpreter):
-    """Whether one of the same minor version comes before it."""
-    return next(first for first in interpreters() if first.minor == interpreter.minor) != interpreter
-
-
 def environment(**changes):
     """A clean one. A change to None takes the variable away."""
     variables = {

@@ -174,10 +174,10 @@ class Comparison:
 
 
 def compare_objects(thawtest, limit):
-    chosen, files, codes = list(source_files()), [], []
-    if limit:
-        chosen = chosen[:: max(1, len(chosen) // limit)]
-    for file in chosen:
+    files, codes = [], []
+    for file in source_files():
+        if limit and len(files) == limit:
+            break
         code = marshalled(file)
         if code:
             files.append(file)
@@ -501,7 +501,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("extension")
     parser.add_argument("--part", default="all")
-    parser.add_argument("--limit", type=int, default=0, help="about so many modules, from everywhere; 0: all")
+    parser.add_argument("--limit", type=int, default=0, help="modules; 0: all")
     parser.add_argument("--rounds", type=int, default=10000, help="of damage")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
