@@ -17,23 +17,25 @@ typedef struct Guard {
         uint64_t version; /* of the dict (PEP 509), when the variable was last seen to be as it was */
 } Guard;
 
-/* Has nothing been put into the dict since? 3.12 has deprecated what tells. */
-static inline bool guard_is_seen(const Guard *guard) {
+/* A number that is another after each change of the dict, or 0: 3.12 has deprecated it. */
+static inline uint64_t guard_version(const Guard *guard) {
 #if PY_VERSION_HEX < 0x030C0000
-        return ((PyDictObject *)guard->dict)->ma_version_tag == guard->version;
+        return ((PyDictObject *)guard->dict)->ma_version_tag;
 #else
         (void)guard;
-        return false;
+        return 0;
 #endif
 }
 
 /* Is the variable as it was? Otherwise there may be an exception. */
-static inline bool guard_look(Guard *guard) {
+static inline bool guard_holds(Guard *guard) {
+        uint64_t version = guard_version(guard);
+
+        if (version != 0 && version == guard->version)
+                return true;
         if (PyDict_GetItemWithError(guard->dict, guard->name) != guard->value)
                 return false;
-#if PY_VERSION_HEX < 0x030C0000
-        guard->version = ((PyDictObject *)guard->dict)->ma_version_tag;
-#endif
+        guard->version = version;
         return true;
 }
 
@@ -51,7 +53,7 @@ static inline bool guards_hold(Guard *guards, size_t n) {
         bool hold = true;
 
         for (size_t i = 0; hold && i < n; i++)
-                hold = !guards[i].dict || guard_is_seen(&guards[i]) || guard_look(&guards[i]);
+                hold = !guards[i].dict || guard_holds(&guards[i]);
         if (!hold)
                 PyErr_Clear();
         return hold;
