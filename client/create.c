@@ -28,93 +28,94 @@ static int put(PyObject *dict, PyObject *name, PyObject *consume_value) {
         return r;
 }
 
-/* In the order in which stock sets them: the first of these are there in every new module. */
-static int fill(ModuleState *state, PyObject *dict, PyObject *spec, PyObject *name, PyObject *locations,
-                PyObject *cached) {
-        const Names *names = &state->names;
+/* What a spec says of its module. */
+typedef struct Said {
+        PyObject *name, *loader, *origin, *locations, *located, *cached; /* owned */
+} Said;
 
-        if ((state->created.package && put(dict, names->__package__, parent_of(name, locations)) < 0) ||
-            put(dict, names->__loader__, PyObject_GenericGetAttr(spec, names->loader)) < 0 ||
-            PyDict_SetItem(dict, names->__spec__, spec) < 0 ||
-            (locations != Py_None && PyDict_SetItem(dict, names->__path__, locations) < 0) ||
-            put(dict, names->__file__, PyObject_GenericGetAttr(spec, names->origin)) < 0)
-                return -1;
-        return state->created.cached ? PyDict_SetItem(dict, names->__cached__, cached) : 0;
+static void said_forget(Said *said) {
+        Py_XDECREF(said->name);
+        Py_XDECREF(said->loader);
+        Py_XDECREF(said->origin);
+        Py_XDECREF(said->locations);
+        Py_XDECREF(said->located);
+        Py_XDECREF(said->cached);
 }
 
-/* Works spec.cached out where it is not yet, as that does. Return: new; None if importlib is to do so; NULL with an exception. */
-static PyObject *cached_new(ModuleState *state, PyObject *spec) {
-        PyObject *loader = PyObject_GenericGetAttr(spec, state->names.loader), *origin = NULL, *cached = NULL;
+/* Return: 1; 0 for a spec that is not as ours are; -1 with an exception. What it said is to be forgotten in any case. */
+static int said_get(const ModuleState *state, PyObject *spec, Said *ret_said) {
+        const Names *names = &state->names;
+
+        *ret_said = (Said){ 0 };
+        if (!Py_IS_TYPE(spec, state->spec_type))
+                return 0;
+        if (!(ret_said->name = PyObject_GenericGetAttr(spec, names->name)) ||
+            !(ret_said->loader = PyObject_GenericGetAttr(spec, names->loader)) ||
+            !(ret_said->origin = PyObject_GenericGetAttr(spec, names->origin)) ||
+            !(ret_said->locations = PyObject_GenericGetAttr(spec, names->submodule_search_locations)) ||
+            !(ret_said->located = PyObject_GenericGetAttr(spec, names->_set_fileattr)) ||
+            !(ret_said->cached = PyObject_GenericGetAttr(spec, names->_cached)))
+                return -1;
+        return ret_said->located == Py_True && PyUnicode_CheckExact(ret_said->name);
+}
+
+/* In the order in which stock sets them: the first of these are there in every new module. */
+static int fill(const ModuleState *state, PyObject *dict, PyObject *spec, const Said *said) {
+        const Names *names = &state->names;
+
+        if ((state->created.package &&
+             put(dict, names->__package__, parent_of(said->name, said->locations)) < 0) ||
+            PyDict_SetItem(dict, names->__loader__, said->loader) < 0 ||
+            PyDict_SetItem(dict, names->__spec__, spec) < 0 ||
+            (said->locations != Py_None && PyDict_SetItem(dict, names->__path__, said->locations) < 0) ||
+            PyDict_SetItem(dict, names->__file__, said->origin) < 0)
+                return -1;
+        return state->created.cached ? PyDict_SetItem(dict, names->__cached__, said->cached) : 0;
+}
+
+/* What spec.cached works out where it is not yet known. Return: new; None if importlib is to do so; NULL with an exception. */
+static PyObject *cached_new(const ModuleState *state, const Said *said) {
         const Place *place = NULL;
         const ImageEntry *entry = NULL;
 
-        if (loader && Py_IS_TYPE(loader, state->loader_type))
-                place = place_at(loader, state->loader_slot);
+        if (Py_IS_TYPE(said->loader, state->loader_type))
+                place = place_at(said->loader, state->loader_slot);
         if (place)
                 entry = image_entry(&place->mapping->image, place->number);
-        if (loader)
-                origin = PyObject_GenericGetAttr(spec, state->names.origin);
-        if (origin)
-                cached = entry ? entry_cached(&place->mapping->image, entry, origin) : Py_NewRef(Py_None);
-        if (cached && cached != Py_None && PyObject_GenericSetAttr(spec, state->names._cached, cached) < 0)
-                Py_CLEAR(cached);
-        Py_XDECREF(loader);
-        Py_XDECREF(origin);
-        return cached;
+        return entry ? entry_cached(&place->mapping->image, entry, said->origin) : Py_NewRef(Py_None);
 }
 
-/* Return: new; None for a spec that is not as ours are; NULL with an exception. */
-static PyObject *module_new(ModuleState *state, PyObject *spec) {
-        const Names *names = &state->names;
-        PyObject *name = NULL, *locations = NULL, *located = NULL, *cached = NULL, *module = NULL;
+/* Return: new; None if importlib is to make it; NULL with an exception. */
+static PyObject *module_new(const ModuleState *state, PyObject *spec, Said *said) {
+        PyObject *module;
 
-        if (!Py_IS_TYPE(spec, state->spec_type))
-                Py_RETURN_NONE;
-        name = PyObject_GenericGetAttr(spec, names->name);
-        locations = name ? PyObject_GenericGetAttr(spec, names->submodule_search_locations) : NULL;
-        located = locations ? PyObject_GenericGetAttr(spec, names->_set_fileattr) : NULL;
-        cached = located ? PyObject_GenericGetAttr(spec, names->_cached) : NULL;
-        if (!cached)
-                goto finish;
-        module = located != Py_True || !PyUnicode_CheckExact(name) ? Py_NewRef(Py_None) : NULL;
-        if (module)
-                goto finish;
-        if (cached == Py_None && state->created.cached) {
-                Py_SETREF(cached, cached_new(state, spec));
-                if (!cached || cached == Py_None) {
-                        module = Py_XNewRef(cached);
-                        goto finish;
-                }
+        if (said->cached == Py_None && state->created.cached) {
+                PyObject *cached = cached_new(state, said);
+
+                if (!cached || cached == Py_None)
+                        return cached;
+                Py_SETREF(said->cached, cached);
+                if (PyObject_GenericSetAttr(spec, state->names._cached, cached) < 0)
+                        return NULL;
         }
-        module = PyModule_NewObject(name);
-        if (module && fill(state, PyModule_GetDict(module), spec, name, locations, cached) < 0)
+        module = PyModule_NewObject(said->name);
+        if (module && fill(state, PyModule_GetDict(module), spec, said) < 0)
                 Py_CLEAR(module);
-finish:
-        Py_XDECREF(name);
-        Py_XDECREF(locations);
-        Py_XDECREF(located);
-        Py_XDECREF(cached);
         return module;
 }
 
-/* Is the spec's loader ours, and its create_module() stock's? Return: 1, 0, or -1. */
-static int is_served(ModuleState *state, PyObject *spec) {
-        PyObject *loader, *method = NULL;
-        int r = -1;
+/* Is the loader ours, and its create_module() stock's? Return: 1, 0, or -1. */
+static int is_served(const ModuleState *state, PyObject *loader) {
+        PyObject *method;
+        int r;
 
-        if (!Py_IS_TYPE(spec, state->spec_type))
+        if (!Py_IS_TYPE(loader, state->loader_type))
                 return 0;
-        loader = PyObject_GenericGetAttr(spec, state->names.loader);
-        if (loader && !Py_IS_TYPE(loader, state->loader_type)) {
-                Py_DECREF(loader);
-                return 0;
-        }
-        if (loader)
-                method = PyObject_GetAttr(loader, state->names.create_module);
-        if (method)
-                r = PyMethod_Check(method) && stock_is_create_module(state, PyMethod_GET_FUNCTION(method));
-        Py_XDECREF(loader);
-        Py_XDECREF(method);
+        method = PyObject_GetAttr(loader, state->names.create_module);
+        if (!method)
+                return -1;
+        r = PyMethod_Check(method) && stock_is_create_module(state, PyMethod_GET_FUNCTION(method));
+        Py_DECREF(method);
         return r;
 }
 
@@ -122,6 +123,7 @@ static int is_served(ModuleState *state, PyObject *spec) {
 static PyObject *create_call(PyObject *self, PyObject *const *args, Py_ssize_t n) {
         ModuleState *state = ((Sieve *)self)->state;
         PyObject *module = NULL;
+        Said said;
         int r;
 
         if (n != 1)
@@ -129,9 +131,12 @@ static PyObject *create_call(PyObject *self, PyObject *const *args, Py_ssize_t n
         if (!state || !state->active || state->created.learnt != CREATED_KNOWN || facts_is_observed() ||
             stock_is_patched(state) || !guards_hold(state->created.guards, ELEMENTSOF(state->created.guards)))
                 Py_RETURN_NONE;
-        r = is_served(state, args[0]);
+        r = said_get(state, args[0], &said);
         if (r > 0)
-                module = module_new(state, args[0]);
+                r = is_served(state, said.loader);
+        if (r > 0)
+                module = module_new(state, args[0], &said);
+        said_forget(&said);
         /* importlib makes one; or fails, at a line of its own, for want of an attribute. */
         if (r == 0 || (!module && (memory_was_short() || PyErr_ExceptionMatches(PyExc_AttributeError)))) {
                 PyErr_Clear();
@@ -167,7 +172,8 @@ static int same_dicts(PyObject *one, PyObject *other) {
 
 int create_learn(ModuleState *state, PyObject *module, PyObject *spec) {
         const Names *names = &state->names;
-        PyObject *dict, *package, *made;
+        PyObject *dict, *package, *made = NULL;
+        Said said;
         int r;
 
         if (state->created.learnt != CREATED_UNKNOWN || !PyModule_CheckExact(module) || !spec)
@@ -181,7 +187,10 @@ int create_learn(ModuleState *state, PyObject *module, PyObject *spec) {
                 return -1;
         state->created.package = package && package != Py_None;
         state->created.cached = r;
-        made = module_new(state, spec);
+        r = said_get(state, spec, &said);
+        if (r >= 0)
+                made = r ? module_new(state, spec, &said) : Py_NewRef(Py_None);
+        said_forget(&said);
         if (!made)
                 return -1;
         r = made == Py_None ? 0 : same_dicts(PyModule_GetDict(made), dict);

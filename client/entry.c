@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "join.h"
 #include "loader.h"
 #include "spec.h"
 
@@ -71,6 +72,12 @@ PyObject *entry_cached(const Image *image, const ImageEntry *entry, PyObject *or
 
         if (entry->kind != IMAGE_KIND_SOURCE || !file || !below || !length || !PyUnicode_CheckExact(origin))
                 Py_RETURN_NONE;
+        if (PyUnicode_IS_ASCII(origin) && join_is_ascii(below, length)) {
+                if (!join_ends_with(origin, file, file_length))
+                        Py_RETURN_NONE;
+                return join_ascii(origin, PyUnicode_GET_LENGTH(origin) - (Py_ssize_t)file_length, below,
+                                  length);
+        }
         end = PyUnicode_DecodeUTF8(file, (Py_ssize_t)file_length, "surrogateescape");
         if (end && PyUnicode_Tailmatch(origin, end, 0, PY_SSIZE_T_MAX, 1) != 1) {
                 Py_DECREF(end);

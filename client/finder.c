@@ -37,9 +37,11 @@ static PyObject *stock_call(PyTypeObject *stock, PyObject *method_name, PyObject
         return result;
 }
 
-bool finder_pycaches_are_moved(void) {
-        PyObject *prefix = lookup_sys("pycache_prefix");
+bool finder_pycaches_are_moved(ModuleState *state) {
+        PyObject *prefix = sys_dict_get(&state->sys, SYS_pycache_prefix);
 
+        if (!prefix)
+                PyErr_Clear();
         return prefix && prefix != Py_None;
 }
 
@@ -182,7 +184,7 @@ static bool is_as_made(ModuleState *state, PyObject *self, const Place *place) {
         return same;
 }
 
-/* Return: what find_spec() returns; NULL, without an exception if stock must answer. */
+/* Where stock_is_patched() is not the case. Return: what find_spec() returns; NULL, without an exception if stock must answer. */
 static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
                                bool *ret_stale) {
         Mapping *mapping;
@@ -192,8 +194,7 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
         size_t length;
 
         tail = finder_tail(name, &length);
-        if (!tail || !state->active || finder_pycaches_are_moved() || stock_is_patched(state) ||
-            !is_as_made(state, self, place))
+        if (!tail || !state->active || finder_pycaches_are_moved(state) || !is_as_made(state, self, place))
                 return NULL;
         if (!place->listed && audit_listing(state, self, place) != 0)
                 return NULL;
@@ -226,7 +227,7 @@ static PyObject *finder_find_spec(PyObject *self, PyTypeObject *defining, PyObje
         if (!state)
                 return NULL;
         place = place_at(self, state->finder_slot);
-        if (place && !keywords && (n == 1 || n == 2))
+        if (place && !keywords && (n == 1 || n == 2) && state->active && !stock_is_patched(state))
                 spec = find_in_image(state, self, place, args[0], &stale);
         if (spec || (PyErr_Occurred() && !memory_was_short()))
                 return spec;
@@ -314,7 +315,7 @@ static PyObject *finder_class(PyObject *self, void *closure) {
 
 /* Ask for a path, and in the same breath for whatever else is new in sys.path. Return: 0, or -1 with an exception. */
 static int path_attach(ModuleState *state, PyObject *path) {
-        PyObject *entries = PyDict_GetItemWithError(state->sys_dict, state->names.path);
+        PyObject *entries = sys_dict_get(&state->sys, SYS_path);
         PyObject *list = PyList_New(0);
         int r = list ? PyList_Append(list, path) : -1;
 

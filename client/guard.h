@@ -18,18 +18,18 @@ typedef struct Guard {
 } Guard;
 
 /* A number that is another after each change of the dict, or 0: 3.12 has deprecated it. */
-static inline uint64_t guard_version(const Guard *guard) {
+static inline uint64_t guard_dict_version(PyObject *dict) {
 #if PY_VERSION_HEX < 0x030C0000
-        return ((PyDictObject *)guard->dict)->ma_version_tag;
+        return ((PyDictObject *)dict)->ma_version_tag;
 #else
-        (void)guard;
+        (void)dict;
         return 0;
 #endif
 }
 
 /* Is the variable as it was? Otherwise there may be an exception. */
 static inline bool guard_holds(Guard *guard) {
-        uint64_t version = guard_version(guard);
+        uint64_t version = guard_dict_version(guard->dict);
 
         if (version != 0 && version == guard->version)
                 return true;

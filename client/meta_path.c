@@ -223,15 +223,15 @@ static PyObject *inquiry_call(PyObject *self, PyObject *const *args, Py_ssize_t 
 }
 
 /* Return: 1 if a module of that name is there, which is then to be looked at; 0, or -1 with an exception. */
-static int is_loaded(const ModuleState *state, PyObject *name) {
-        PyObject *modules = PyDict_GetItemWithError(state->sys_dict, state->names.modules);
+static int is_loaded(ModuleState *state, PyObject *name) {
+        PyObject *modules = sys_dict_get(&state->sys, SYS_modules);
 
         return !modules ? -1 : PyDict_CheckExact(modules) ? PyDict_Contains(modules, name) : 1;
 }
 
 /* As _find_spec() ends where a module of that name has come meanwhile. Return: new; NULL with an exception. */
-static PyObject *spec_of_loaded(const ModuleState *state, PyObject *name, PyObject *consume_spec) {
-        PyObject *modules = PyDict_GetItemWithError(state->sys_dict, state->names.modules);
+static PyObject *spec_of_loaded(ModuleState *state, PyObject *name, PyObject *consume_spec) {
+        PyObject *modules = sys_dict_get(&state->sys, SYS_modules);
         PyObject *module = modules ? PyObject_GetItem(modules, name) : NULL;
         PyObject *spec = module ? PyObject_GetAttr(module, state->names.__spec__) : NULL;
 
@@ -255,8 +255,7 @@ static PyObject *answer_call(PyObject *self, PyObject *const *args, Py_ssize_t n
         if (n != 2)
                 return PyErr_Format(PyExc_TypeError, "two arguments, not %zd", n);
         if (state && state->active && PyUnicode_CheckExact(args[0]) && !is_looked_at() &&
-            are_usual(state, PyDict_GetItemWithError(state->sys_dict, state->names.meta_path)) &&
-            tables_lack(state, args[0]))
+            are_usual(state, sys_dict_get(&state->sys, SYS_meta_path)) && tables_lack(state, args[0]))
                 r = is_loaded(state, args[0]);
         if (r == 0) {
                 spec = find(state, args[0], args[1]);

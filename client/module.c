@@ -312,7 +312,7 @@ static const char *reason_for_stock(ModuleState *state) {
         if (stock_is_patched(state))
                 return "the program has put methods of its own in the place of FileFinder's or "
                        "SourceFileLoader's";
-        if (finder_pycaches_are_moved())
+        if (finder_pycaches_are_moved(state))
                 return "sys.pycache_prefix is set";
         if (audit_is_on())
                 return "an audit hook is set, and is to see what is opened";
@@ -396,7 +396,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
         Py_VISIT(state->frozen_importer);
         Py_VISIT(state->zip_importer);
         Py_VISIT(state->file_hook);
-        Py_VISIT(state->sys_dict);
+        Py_VISIT(state->sys.dict);
         Py_VISIT(state->stock_finder);
         Py_VISIT(state->stock_loader);
         Py_VISIT(state->sourceless_loader);

@@ -17,8 +17,8 @@ typedef struct Search {
 } Search;
 
 /* As _path_hooks() would come to FileFinder's hook: zipimport's, which takes no directory, may stand before it. */
-static bool hooks_are_usual(const ModuleState *state) {
-        PyObject *hooks = PyDict_GetItemWithError(state->sys_dict, state->names.path_hooks);
+static bool hooks_are_usual(ModuleState *state) {
+        PyObject *hooks = sys_dict_get(&state->sys, SYS_path_hooks);
 
         if (!hooks || !PyList_CheckExact(hooks))
                 return false;
@@ -35,7 +35,7 @@ static bool hooks_are_usual(const ModuleState *state) {
 
 /* What _path_importer_cache() gives for an entry. Return: new; NULL if it must be asked itself. */
 static PyObject *entry_finder(ModuleState *state, PyObject *entry) {
-        PyObject *cache = PyDict_GetItemWithError(state->sys_dict, state->names.path_importer_cache);
+        PyObject *cache = sys_dict_get(&state->sys, SYS_path_importer_cache);
         PyObject *finder;
 
         if (!cache || !PyDict_CheckExact(cache) || !PyUnicode_CheckExact(entry))
@@ -88,7 +88,7 @@ PyObject *path_finder_find(ModuleState *state, PyObject *name, PyObject *path) {
         PyObject *spec;
 
         if (path == Py_None)
-                path = PyDict_GetItemWithError(state->sys_dict, state->names.path);
+                path = sys_dict_get(&state->sys, SYS_path);
         if (!path || !PyList_CheckExact(path) || stock_is_patched(state) || stock_search_is_patched(state))
                 return NULL;
         Py_INCREF(path);

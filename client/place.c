@@ -5,6 +5,8 @@
 #include <string.h>
 #include <structmember.h>
 
+#include "join.h"
+
 #define PLACE "_place"
 
 static void place_dealloc(PyObject *self) {
@@ -98,28 +100,14 @@ PyTypeObject *place_subtype_new(PyObject *module, PyTypeObject *stock, const cha
         return (PyTypeObject *)type;
 }
 
-static bool is_ascii(const char *bytes, size_t length) {
-        for (size_t i = 0; i < length; i++)
-                if (bytes[i] & 0x80)
-                        return false;
-        return true;
-}
-
 PyObject *place_join(const Place *directory, const char *bytes, size_t length) {
-        Py_ssize_t before = PyUnicode_GET_LENGTH(directory->prefix);
-        PyObject *joined, *name;
+        PyObject *prefix = directory->prefix, *joined, *name;
 
-        if (!PyUnicode_IS_ASCII(directory->prefix) || !is_ascii(bytes, length)) {
-                name = PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)length, NULL);
-                joined = name ? PyUnicode_Concat(directory->prefix, name) : NULL;
-                Py_XDECREF(name);
-                return joined;
-        }
-        joined = PyUnicode_New(before + (Py_ssize_t)length, 127);
-        if (joined) {
-                memcpy(PyUnicode_1BYTE_DATA(joined), PyUnicode_1BYTE_DATA(directory->prefix), (size_t)before);
-                memcpy(PyUnicode_1BYTE_DATA(joined) + before, bytes, length);
-        }
+        if (PyUnicode_IS_ASCII(prefix) && join_is_ascii(bytes, length))
+                return join_ascii(prefix, PyUnicode_GET_LENGTH(prefix), bytes, length);
+        name = PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)length, NULL);
+        joined = name ? PyUnicode_Concat(prefix, name) : NULL;
+        Py_XDECREF(name);
         return joined;
 }
 

@@ -2,16 +2,12 @@
 
 #include "spec.h"
 
-/* The attributes that each spec has its own of, by the place of their name in Names. */
-static PyObject *own_value(const ModuleState *state, PyObject *attribute, PyObject *name, PyObject *loader,
-                           PyObject *origin, PyObject *locations) {
-        const Names *names = &state->names;
-
-        return attribute == names->name                         ? name
-               : attribute == names->loader                     ? loader
-               : attribute == names->origin                     ? origin
-               : attribute == names->submodule_search_locations ? locations
-                                                                : NULL;
+static SpecOwn own_of(const Names *names, PyObject *attribute) {
+        return attribute == names->name                         ? SPEC_NAME
+               : attribute == names->loader                     ? SPEC_LOADER
+               : attribute == names->origin                     ? SPEC_ORIGIN
+               : attribute == names->submodule_search_locations ? SPEC_LOCATIONS
+                                                                : SPEC_SAME;
 }
 
 static bool is_constant(PyObject *value) {
@@ -37,11 +33,11 @@ int spec_learn(ModuleState *state, PyObject *bootstrap_external) {
                 attribute = Py_NewRef(key);
                 PyUnicode_InternInPlace(&attribute);
                 shape->names[shape->n] = attribute;
-                if (own_value(state, attribute, Py_None, Py_None, Py_None, Py_None))
-                        value = NULL;
-                else if (!is_constant(value) && !(PyList_CheckExact(value) && PyList_GET_SIZE(value) == 0))
+                shape->own[shape->n] = own_of(&state->names, attribute);
+                if (shape->own[shape->n] == SPEC_SAME && !is_constant(value) &&
+                    !(PyList_CheckExact(value) && PyList_GET_SIZE(value) == 0))
                         goto finish;
-                shape->values[shape->n++] = Py_XNewRef(value);
+                shape->values[shape->n++] = Py_NewRef(value);
         }
         r = 0;
 finish:
@@ -60,20 +56,19 @@ void spec_forget(ModuleState *state) {
 
 PyObject *spec_new(ModuleState *state, PyObject *name, PyObject *loader, PyObject *origin,
                    PyObject *locations) {
+        PyObject *const own[_SPEC_OWN_N] = { [SPEC_NAME] = name,
+                                             [SPEC_LOADER] = loader,
+                                             [SPEC_ORIGIN] = origin,
+                                             [SPEC_LOCATIONS] = locations };
         const SpecShape *shape = &state->shape;
         PyObject *spec = instance_new(state->spec_type);
 
         for (size_t i = 0; spec && i < shape->n; i++) {
-                PyObject *value = shape->values[i];
+                PyObject *value = shape->own[i] == SPEC_SAME ? shape->values[i] : own[shape->own[i]];
                 int r;
 
-                if (value && PyList_CheckExact(value))
-                        value = PyList_New(0);
-                else if (value)
-                        value = Py_NewRef(value);
-                else
-                        value = Py_XNewRef(
-                                own_value(state, shape->names[i], name, loader, origin, locations));
+                value = PyList_CheckExact(value) && shape->own[i] == SPEC_SAME ? PyList_New(0)
+                                                                               : Py_NewRef(value);
                 r = value ? PyObject_GenericSetAttr(spec, shape->names[i], value) : -1;
                 Py_XDECREF(value);
                 if (r < 0)

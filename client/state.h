@@ -21,6 +21,7 @@
 #include "noted.h"
 #include "regex.h"
 #include "snippets.h"
+#include "sys_dict.h"
 #include "wanted.h"
 
 typedef struct Root Root;
@@ -43,8 +44,6 @@ typedef struct Metadata Metadata;
         X(source_to_code)             \
         X(find_spec)                  \
         X(invalidate_caches)          \
-        X(path_hooks)                 \
-        X(path_importer_cache)        \
         X(_get_spec)                  \
         X(_path_hooks)                \
         X(_path_importer_cache)       \
@@ -62,8 +61,6 @@ typedef struct Metadata Metadata;
         X(__cached__)                 \
         X(_set_fileattr)              \
         X(create_module)              \
-        X(meta_path)                  \
-        X(modules)                    \
         X(__init__)                   \
         X(get_filename)               \
         X(parent)                     \
@@ -76,13 +73,23 @@ typedef struct Names {
 #undef X
 } Names;
 
-/* Attributes of a stock spec that are neither the spec's own nor mutable, in stock's order. */
+/* A stock spec's attributes, in stock's order: what they are, or which of those that each spec has its own of. */
 #define SPEC_ATTRIBUTES_MAX 16
+
+typedef enum SpecOwn {
+        SPEC_SAME,
+        SPEC_NAME,
+        SPEC_LOADER,
+        SPEC_ORIGIN,
+        SPEC_LOCATIONS,
+        _SPEC_OWN_N
+} SpecOwn;
 
 typedef struct SpecShape {
         size_t n;
         PyObject *names[SPEC_ATTRIBUTES_MAX];
-        PyObject *values[SPEC_ATTRIBUTES_MAX]; /* NULL: the spec's own; a list: a fresh one each */
+        PyObject *values[SPEC_ATTRIBUTES_MAX]; /* a list: a fresh one each */
+        SpecOwn own[SPEC_ATTRIBUTES_MAX];
 } SpecShape;
 
 /* What stock makes of a new module, see create.h. */
@@ -145,7 +152,7 @@ struct ModuleState {
         PyObject *class_methods[STOCK_CLASS_METHODS]; /* of the finders in sys.meta_path, and of ModuleSpec */
         Guard stock_functions[STOCK_FUNCTIONS];       /* of importlib._bootstrap_external */
         unsigned stock_versions[_STOCK_CLASS_N];      /* as they were when last looked at */
-        PyObject *sys_dict;
+        SysDict sys;
         SpecShape shape;
         Created created;
         Tables tables;

@@ -211,9 +211,8 @@ int stock_learn(ModuleState *state) {
 
         if (!sys)
                 goto finish;
-        state->sys_dict = Py_XNewRef(PyModule_GetDict(sys));
         state->bootstrap = PyImport_ImportModule("_frozen_importlib");
-        if (!state->sys_dict || !state->bootstrap || learn_classes(state, external) < 0)
+        if (!state->bootstrap || sys_dict_learn(&state->sys, sys) < 0 || learn_classes(state, external) < 0)
                 goto finish;
         state->fix_co_filename = PyObject_GetAttrString(imp, "_fix_co_filename");
         details = state->fix_co_filename ? PyObject_CallMethod(external, "_get_supported_file_loaders", NULL)
@@ -264,7 +263,7 @@ void stock_forget(ModuleState *state) {
         Py_CLEAR(state->file_hook);
         Py_CLEAR(state->loader_details);
         Py_CLEAR(state->loaders);
-        Py_CLEAR(state->sys_dict);
+        sys_dict_forget(&state->sys);
         for (size_t i = 0; i < STOCK_CLASS_METHODS; i++)
                 Py_CLEAR(state->class_methods[i]);
         for (size_t i = 0; i < STOCK_METHODS; i++)
