@@ -34,6 +34,7 @@ const char *collect_policy_name(CollectPolicy policy) {
 void collect_choose(Collect *collect, CollectPolicy policy) {
         collect->policy = policy;
         collect->chosen = true;
+        collect->late = false;
 }
 
 void collect_suggest(Collect *collect, CollectPolicy policy) {
@@ -111,7 +112,8 @@ void collect_begin(Collect *collect) {
         if (collect->depth++ > 0 || !collect->known || collect->policy == COLLECT_STOCK)
                 return;
         youngest = facts_generations();
-        collect->freezes = collect->policy == COLLECT_FREEZE && few_are_alive();
+        collect->freezes = collect->policy == COLLECT_FREEZE && !collect->late && few_are_alive();
+        collect->late |= collect->policy == COLLECT_FREEZE && !collect->freezes;
         collect->held = true;
         collect->count = youngest->count;
         youngest->count -= LOAN;

@@ -38,6 +38,7 @@ typedef struct Collect {
         unsigned depth;   /* of served imports that run */
         bool held;        /* by the outermost of them */
         bool freezes;     /* and what it made is to be frozen */
+        bool late;        /* the program has had too much of its own once: counting it before each import takes time */
         int count;        /* before the hold */
         PyObject *freeze; /* gc.freeze(), NULL until it is needed */
 } Collect;
@@ -46,7 +47,7 @@ typedef struct Collect {
 int collect_policy_from_name(const char *name);
 const char *collect_policy_name(CollectPolicy policy);
 
-/* Choose for good, or until the program does so again. */
+/* Choose for good, or until the program does so again: then it may be early again as well. */
 void collect_choose(Collect *collect, CollectPolicy policy);
 
 /* What is in force unless somebody has chosen. */

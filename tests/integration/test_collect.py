@@ -165,6 +165,22 @@ def test_freeze_leaves_a_program_alone_that_has_much_alive(room):
     assert room({"small": "made = [{i} for i in range(5000)]"}, FROZEN.format(alive=60000), "freeze") == 0
 
 
+def test_who_had_much_alive_once_is_left_alone_until_the_policy_is_chosen_again(room):
+    modules = {f"small{i}": "made = [{i} for i in range(5000)]" for i in range(3)}
+    assert room(modules, """
+        import gc, json, shimport
+        alive = [{i} for i in range(60000)]
+        before = gc.get_freeze_count()
+        import small0
+        del alive
+        import small1
+        late = gc.get_freeze_count() - before
+        shimport.gc_policy("freeze")
+        import small2
+        print(json.dumps([late, gc.get_freeze_count() - before > 5000]))
+        """, "freeze") == [0, True]
+
+
 def test_freeze_does_not_leave_the_module_gc_behind(room):
     assert room({"small": "x = 1"}, "import json, small, sys; print(json.dumps('gc' in sys.modules))", "freeze") is False
 
