@@ -106,30 +106,48 @@ static void collect_freeze(Collect *collect) {
         PyErr_Restore(type, value, traceback);
 }
 
-void collect_begin(Collect *collect) {
-        struct gc_generation *youngest;
+static void hold(Collect *collect) {
+        struct gc_generation *youngest = facts_generations();
 
-        if (collect->depth++ > 0 || !collect->known || collect->policy == COLLECT_STOCK)
-                return;
-        youngest = facts_generations();
-        collect->freezes = collect->policy == COLLECT_FREEZE && !collect->late && few_are_alive();
-        collect->late |= collect->policy == COLLECT_FREEZE && !collect->freezes;
         collect->held = true;
         collect->count = youngest->count;
         youngest->count -= LOAN;
 }
 
-void collect_end(Collect *collect) {
-        struct gc_generation *youngest;
+/* Return: whether it has not ended by itself. */
+static bool release(Collect *collect) {
+        struct gc_generation *youngest = facts_generations();
 
+        collect->held = false;
+        if (youngest->count >= 0)
+                return false;
+        youngest->count = collect->count;
+        return true;
+}
+
+void collect_pause(Collect *collect) {
+        if (collect->depth++ == 0 && collect->known)
+                hold(collect);
+}
+
+void collect_resume(Collect *collect) {
+        if (--collect->depth == 0 && collect->held)
+                release(collect);
+}
+
+void collect_begin(Collect *collect) {
+        if (collect->depth++ > 0 || !collect->known || collect->policy == COLLECT_STOCK)
+                return;
+        collect->freezes = collect->policy == COLLECT_FREEZE && !collect->late && few_are_alive();
+        collect->late |= collect->policy == COLLECT_FREEZE && !collect->freezes;
+        hold(collect);
+}
+
+void collect_end(Collect *collect) {
         if (--collect->depth > 0 || !collect->held)
                 return;
-        collect->held = false;
-        youngest = facts_generations();
-        if (youngest->count < 0) {
-                youngest->count = collect->count;
+        if (release(collect))
                 facts_gc_age();
-        }
         if (collect->freezes)
                 collect_freeze(collect);
 }
@@ -137,6 +155,14 @@ void collect_end(Collect *collect) {
 #else
 
 void collect_learn(Collect *collect) {
+        (void)collect;
+}
+
+void collect_pause(Collect *collect) {
+        (void)collect;
+}
+
+void collect_resume(Collect *collect) {
         (void)collect;
 }
 

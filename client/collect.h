@@ -33,12 +33,12 @@ typedef enum CollectPolicy {
 /* One interpreter's. All zeros: nothing is known, and stock is the policy. */
 typedef struct Collect {
         CollectPolicy policy;
-        bool chosen;      /* by the environment or the program */
-        bool known;       /* where the interpreter counts has been found, and seen to count */
-        unsigned depth;   /* of served imports that run */
-        bool held;        /* by the outermost of them */
-        bool freezes;     /* and what it made is to be frozen */
-        bool late;        /* the program has had too much of its own once: counting it before each import takes time */
+        bool chosen;    /* by the environment or the program */
+        bool known;     /* where the interpreter counts has been found, and seen to count */
+        unsigned depth; /* of served imports that run */
+        bool held;      /* by the outermost of them */
+        bool freezes;   /* and what it made is to be frozen */
+        bool late; /* the program has had too much of its own once: counting it before each import takes time */
         int count;        /* before the hold */
         PyObject *freeze; /* gc.freeze(), NULL until it is needed */
 } Collect;
@@ -55,6 +55,10 @@ void collect_suggest(Collect *collect, CollectPolicy policy);
 
 /* Look whether this interpreter can hold. An import that runs goes on under the policy that it began with. */
 void collect_learn(Collect *collect);
+
+/* Before and after what is our doing and none of the program's: no collection starts by it, nor earlier for it. */
+void collect_pause(Collect *collect);
+void collect_resume(Collect *collect);
 
 /* Before and after each served import, with whatever exception is set. */
 void collect_begin(Collect *collect);

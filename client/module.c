@@ -152,7 +152,6 @@ static int activate(ModuleState *state) {
                 return -1;
         if (state->deaf)
                 return 1;
-        collect_learn(&state->collect);
         state->active = true;
         state->reason[0] = '\0';
         if (finder_install(state) < 0 || shortcuts_install(state) < 0) {
@@ -164,6 +163,22 @@ static int activate(ModuleState *state) {
         return 0;
 }
 
+/* Makes a reason of the exception, which is no more then. */
+static void failure_say(ModuleState *state) {
+        PyObject *type, *value, *traceback, *text;
+        const char *bytes;
+
+        PyErr_Fetch(&type, &value, &traceback);
+        text = value ? PyObject_Str(value) : NULL;
+        bytes = text ? PyUnicode_AsUTF8(text) : NULL;
+        PyOS_snprintf(state->reason, sizeof(state->reason), "activation failed: %s", bytes ? bytes : "?");
+        Py_XDECREF(text);
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        PyErr_Clear();
+}
+
 PyDoc_STRVAR(activate_doc, "activate()\n--\n\n"
                            "Serve imports of this interpreter from images, as far as a daemon has them.\n\n"
                            "Never raises: status()['reason'] says why nothing is served.");
@@ -171,28 +186,22 @@ PyDoc_STRVAR(activate_doc, "activate()\n--\n\n"
 static PyObject *module_activate(PyObject *module, PyObject *args) {
         ModuleState *state = PyModule_GetState(module);
         const char *decline;
+        bool failed = false;
 
         (void)args;
         if (state->tag) /* once is enough */
                 Py_RETURN_NONE;
         decline = reason_to_decline();
-        if (decline)
+        if (decline) {
                 PyOS_snprintf(state->reason, sizeof(state->reason), "%s", decline);
-        else if (activate(state) < 0) {
-                PyObject *type, *value, *traceback, *text;
-                const char *bytes;
-
-                PyErr_Fetch(&type, &value, &traceback);
-                text = value ? PyObject_Str(value) : NULL;
-                bytes = text ? PyUnicode_AsUTF8(text) : NULL;
-                PyOS_snprintf(state->reason, sizeof(state->reason), "activation failed: %s",
-                              bytes ? bytes : "?");
-                Py_XDECREF(text);
-                Py_XDECREF(type);
-                Py_XDECREF(value);
-                Py_XDECREF(traceback);
-                PyErr_Clear();
+        } else {
+                collect_learn(&state->collect);
+                collect_pause(&state->collect);
+                failed = activate(state) < 0;
+                collect_resume(&state->collect);
         }
+        if (failed)
+                failure_say(state);
         if (!state->active)
                 state_debug(state, "not active: %s", state->reason);
         Py_RETURN_NONE;

@@ -46,6 +46,22 @@ def test_no_collection_starts_while_a_served_import_runs(room):
     assert found["stock"] > 3 and found["hold"] == 0 and found["freeze"] == 0
 
 
+def test_activation_neither_starts_a_collection_nor_brings_the_next_one_nearer(pair):
+    pair.warm()
+    result = pair.run_shim("-S", "-c", textwrap.dedent(f"""
+        import gc, json, sys
+        sys.path.append({str(pair.site(pair.shim))!r})
+        import _shimport
+        gc.collect()
+        gc.set_threshold(40)
+        count, collections = gc.get_count()[0], sum(s["collections"] for s in gc.get_stats())
+        _shimport.activate()
+        then, those = gc.get_count()[0], sum(s["collections"] for s in gc.get_stats())
+        print(json.dumps([_shimport.status()["active"], those - collections, abs(then - count) < 20]))
+        """), env=pair.daemon.env(), check=True)
+    assert json.loads(result.stdout) == [True, 0, True]
+
+
 def test_a_nested_import_does_not_end_the_hold(room):
     modules = {"busy": BUSY, "outer": "import json.tool, difflib\nfrom busy import collections"}
     assert room(modules, COLLECTIONS.replace("busy", "outer")) == 0
