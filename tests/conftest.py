@@ -80,11 +80,13 @@ def one_pair(one_python, daemon, public):
 
 @pytest.fixture
 def make_site(make_daemon, one_pair, tmp_path):
-    """A root and a daemon of the test's own: make_site(config=..., root=..., prefix=...)."""
+    """A root and a daemon of the test's own: make_site(config=..., root=..., prefix=...). Of the standard library, which is
+    not what such tests are about, it holds what is asked for."""
     made = []
+    sparing = f"Preload=used {one_pair.interpreter.stdlib()}\n"
 
-    def make(config=None, root=None, **options):
-        daemon = make_daemon(name=f"daemon{len(made)}", config=config, **options)
+    def make(config="[daemon]\n", root=None, **options):
+        daemon = make_daemon(name=f"daemon{len(made)}", config=config + sparing, **options)
         made.append(sites.Site(daemon, one_pair, root or tmp_path / f"root{len(made)}"))
         return made[-1]
 
