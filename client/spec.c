@@ -34,10 +34,11 @@ int spec_learn(ModuleState *state, PyObject *bootstrap_external) {
                 PyUnicode_InternInPlace(&attribute);
                 shape->names[shape->n] = attribute;
                 shape->own[shape->n] = own_of(&state->names, attribute);
-                if (shape->own[shape->n] == SPEC_SAME && !is_constant(value) &&
-                    !(PyList_CheckExact(value) && PyList_GET_SIZE(value) == 0))
+                if (shape->own[shape->n] != SPEC_SAME)
+                        value = NULL;
+                else if (!is_constant(value) && !(PyList_CheckExact(value) && PyList_GET_SIZE(value) == 0))
                         goto finish;
-                shape->values[shape->n++] = Py_NewRef(value);
+                shape->values[shape->n++] = Py_XNewRef(value);
         }
         r = 0;
 finish:

@@ -88,7 +88,7 @@ typedef enum SpecOwn {
 typedef struct SpecShape {
         size_t n;
         PyObject *names[SPEC_ATTRIBUTES_MAX];
-        PyObject *values[SPEC_ATTRIBUTES_MAX]; /* a list: a fresh one each */
+        PyObject *values[SPEC_ATTRIBUTES_MAX]; /* NULL: each spec's own; a list: a fresh one each */
         SpecOwn own[SPEC_ATTRIBUTES_MAX];
 } SpecShape;
 
