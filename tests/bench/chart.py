@@ -4,8 +4,8 @@ The README's chart, from what `make bench` measured:
 
     tests/bench/chart.py build/bench/results.json chart.svg
 
-One bar for each way of importing, as a part of stock's CPU time by the medians, whole processes; and a mark where pure
-execution would be, by the imports alone.
+One bar for each way of importing, as a part of stock's CPU time, whole processes: the median of what each round gives by
+itself. And a mark where pure execution would be, by the medians of the imports alone.
 """
 
 import json
@@ -27,8 +27,8 @@ def text(x, y, words, anchor="start", size=12, color="#333"):
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size}" fill="{color}">{escape(words)}</text>'
 
 
-def share(summaries, variant, field="cpu"):
-    return summaries[variant][field]["median"] / summaries["stock"][field]["median"]
+def floor_of(summaries):
+    return summaries["floor"]["inner"]["median"] / summaries["stock"]["inner"]["median"]
 
 
 def groups_of(found):
@@ -38,8 +38,8 @@ def groups_of(found):
         hot = kinds.get("hot", {})
         if name == "pass" or "everything" not in hot:
             continue
-        floor = share(hot, "floor", "inner") if "floor" in hot else None
-        groups.append((name, {variant: share(hot, variant) for variant, _, _ in BARS}, floor))
+        floor = floor_of(hot) if "floor" in hot else None
+        groups.append((name, {variant: hot[variant]["rounds"]["cpu"] for variant, _, _ in BARS}, floor))
     applications = [shares for name, shares, floor in groups if floor is not None and name != "stdlib" and name != "empty"]
     if applications:
         mean = {variant: statistics.geometric_mean(shares[variant] for shares in applications) for variant, _, _ in BARS}
