@@ -135,11 +135,23 @@ void collect_resume(Collect *collect) {
                 release(collect);
 }
 
+/* Is what there will be at the end of what begins now to be frozen? */
+static bool may_freeze(Collect *collect) {
+        if (collect->policy != COLLECT_FREEZE || collect->late)
+                return false;
+        collect->late = !few_are_alive();
+        return !collect->late;
+}
+
+void collect_activated(Collect *collect) {
+        if (collect->depth == 0 && collect->known && may_freeze(collect))
+                collect_freeze(collect);
+}
+
 void collect_begin(Collect *collect) {
         if (collect->depth++ > 0 || !collect->known || collect->policy == COLLECT_STOCK)
                 return;
-        collect->freezes = collect->policy == COLLECT_FREEZE && !collect->late && few_are_alive();
-        collect->late |= collect->policy == COLLECT_FREEZE && !collect->freezes;
+        collect->freezes = may_freeze(collect);
         hold(collect);
 }
 
@@ -163,6 +175,10 @@ void collect_pause(Collect *collect) {
 }
 
 void collect_resume(Collect *collect) {
+        (void)collect;
+}
+
+void collect_activated(Collect *collect) {
         (void)collect;
 }
 

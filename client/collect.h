@@ -10,8 +10,9 @@
  *
  *      stock       nothing is changed
  *      hold        no collection starts by itself while the outermost served import runs
- *      freeze      that, and what is alive at its end is moved to the permanent generation, as gc.freeze() does,
- *                  so that nothing walks over it again, at the end of the process neither
+ *      freeze      that, and what is alive at its end, as well as at that of activation, is moved to the permanent
+ *                  generation, as gc.freeze() does, so that nothing walks over it again, at the end of the process
+ *                  neither
  *
  * A hold lends the youngest generation a number of allocations before its threshold counts. So whatever a module
  * sees or sets (gc.isenabled(), thresholds, callbacks, gc.collect()) is as it was; a collection that it asks for
@@ -59,6 +60,9 @@ void collect_learn(Collect *collect);
 /* Before and after what is our doing and none of the program's: no collection starts by it, nor earlier for it. */
 void collect_pause(Collect *collect);
 void collect_resume(Collect *collect);
+
+/* After activation, which is amid what site imports: that is to be frozen as well, if anything is. */
+void collect_activated(Collect *collect);
 
 /* Before and after each served import, with whatever exception is set. */
 void collect_begin(Collect *collect);

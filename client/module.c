@@ -202,6 +202,8 @@ static PyObject *module_activate(PyObject *module, PyObject *args) {
         }
         if (failed)
                 failure_say(state);
+        if (state->active)
+                collect_activated(&state->collect);
         if (!state->active)
                 state_debug(state, "not active: %s", state->reason);
         Py_RETURN_NONE;

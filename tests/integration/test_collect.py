@@ -177,6 +177,14 @@ def test_freeze_moves_what_an_import_made_out_of_the_collectors_way(room):
     assert room(modules, FROZEN.format(alive=10), "hold") == 0
 
 
+def test_freeze_moves_what_there_is_at_the_start_as_well(pair):
+    pair.warm()
+    for policy, frozen in (("freeze", True), ("hold", False)):
+        env = pair.daemon.env(SHIMPORT_GC=policy)
+        result = pair.run_shim("-c", "import gc; print(gc.get_freeze_count() > 1000)", env=env, check=True)
+        assert result.stdout == f"{frozen}\n"
+
+
 def test_freeze_leaves_a_program_alone_that_has_much_alive(room):
     assert room({"small": "made = [{i} for i in range(5000)]"}, FROZEN.format(alive=60000), "freeze") == 0
 
