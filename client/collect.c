@@ -45,22 +45,17 @@ void collect_suggest(Collect *collect, CollectPolicy policy) {
 #if FACTS_KNOWN
 
 /* A set is made without a free list, so it is counted. */
-static bool counts_sets(const int *count) {
-        int before = *count;
-        PyObject *set = PySet_New(NULL);
-        bool counted = *count == before + 1;
+void collect_learn(Collect *collect) {
+        int *count = &facts_generations()->count, before = *count;
+        PyObject *set;
 
+        *count = 0; /* no collection is due then */
+        set = PySet_New(NULL);
+        collect->known = set && *count == 1;
         if (!set)
                 PyErr_Clear();
         Py_XDECREF(set);
-        return counted;
-}
-
-void collect_learn(Collect *collect) {
-        const int *count = &facts_generations()->count;
-
-        /* Once more, if there was a collection just then. */
-        collect->known = counts_sets(count) || counts_sets(count);
+        *count = before;
 }
 
 /* Whether so few objects are alive that freezing them with those of an import does no harm. */
@@ -78,18 +73,34 @@ static bool few_are_alive(void) {
         return true;
 }
 
-/* gc.freeze(), without leaving the module behind where the program has not imported it. */
+/* gc.freeze(), of a module of our own: an import is seen by whoever looks on, and leaves the module behind. */
 static PyObject *freeze_new(void) {
-        PyObject *modules = lookup_sys("modules"), *name = PyUnicode_FromString("gc");
-        int imported = name && modules && PyDict_Check(modules) ? PyDict_Contains(modules, name) : -1;
-        PyObject *module = imported < 0 ? NULL : PyImport_Import(name);
-        PyObject *freeze = module ? PyObject_GetAttrString(module, "freeze") : NULL;
+        PyObject *imp = lookup_module("_imp"), *implementation = lookup_sys("implementation");
+        PyObject *none = PyTuple_New(0), *names = Py_BuildValue("{s:s}", "name", "gc"), *spec = NULL,
+                 *module = NULL, *done = NULL, *freeze = NULL;
 
-        if (freeze && !imported && PyDict_DelItem(modules, name) < 0)
-                Py_CLEAR(freeze);
-        Py_XDECREF(name);
+        if (imp && implementation && none && names) /* a types.SimpleNamespace */
+                spec = PyObject_Call((PyObject *)Py_TYPE(implementation), none, names);
+        module = spec ? PyObject_CallMethod(imp, "create_builtin", "O", spec) : NULL;
+        done = module ? PyObject_CallMethod(imp, "exec_builtin", "O", module) : NULL;
+        freeze = done ? PyObject_GetAttrString(module, "freeze") : NULL;
+        Py_XDECREF(none);
+        Py_XDECREF(names);
+        Py_XDECREF(spec);
         Py_XDECREF(module);
+        Py_XDECREF(done);
         return freeze;
+}
+
+/* The program's own variables: functions of its lead back to them, and what they hold is to be finalised at exit. */
+static void unfreeze_main(void) {
+        PyObject *module = lookup_module("__main__");
+        PyObject *dict = module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+
+        if (dict && PyObject_GC_IsTracked(dict) && !PyInterpreterState_Get()->gc.collecting) {
+                PyObject_GC_UnTrack(dict);
+                PyObject_GC_Track(dict);
+        }
 }
 
 static void collect_freeze(Collect *collect) {
@@ -100,7 +111,9 @@ static void collect_freeze(Collect *collect) {
                 collect->freeze = freeze_new();
         if (collect->freeze)
                 result = PyObject_CallNoArgs(collect->freeze);
-        if (!result)
+        if (result)
+                unfreeze_main();
+        else
                 PyErr_Clear();
         Py_XDECREF(result);
         PyErr_Restore(type, value, traceback);
@@ -111,7 +124,7 @@ static void hold(Collect *collect) {
 
         collect->held = true;
         collect->count = youngest->count;
-        youngest->count -= LOAN;
+        youngest->count = -LOAN;
 }
 
 /* Return: whether it has not ended by itself. */
@@ -125,38 +138,38 @@ static bool release(Collect *collect) {
         return true;
 }
 
-void collect_pause(Collect *collect) {
-        if (collect->depth++ == 0 && collect->known)
-                hold(collect);
-}
-
-void collect_resume(Collect *collect) {
-        if (--collect->depth == 0 && collect->held)
-                release(collect);
-}
-
-/* Is what there will be at the end of what begins now to be frozen? */
-static bool may_freeze(Collect *collect) {
+/* Is the program to have frozen what is alive? If it once was not, it is late. Not in subinterpreters: at their end 3.11 leaves
+ * what is frozen in lists that are gone. */
+static bool freezes_now(Collect *collect) {
         if (collect->policy != COLLECT_FREEZE || collect->late)
                 return false;
-        collect->late = !few_are_alive();
+        collect->late = PyInterpreterState_Get() != PyInterpreterState_Main() || !few_are_alive();
         return !collect->late;
 }
 
-void collect_activated(Collect *collect) {
-        if (collect->depth == 0 && collect->known && may_freeze(collect))
+void collect_pause(Collect *collect) {
+        collect->paused = true;
+        if (collect->known)
+                hold(collect);
+}
+
+void collect_resume(Collect *collect, bool active) {
+        collect->paused = false;
+        if (collect->held)
+                release(collect);
+        if (active && collect->known && freezes_now(collect))
                 collect_freeze(collect);
 }
 
 void collect_begin(Collect *collect) {
-        if (collect->depth++ > 0 || !collect->known || collect->policy == COLLECT_STOCK)
+        if (collect->depth++ > 0 || collect->paused || !collect->known || collect->policy == COLLECT_STOCK)
                 return;
-        collect->freezes = may_freeze(collect);
+        collect->freezes = freezes_now(collect);
         hold(collect);
 }
 
 void collect_end(Collect *collect) {
-        if (--collect->depth > 0 || !collect->held)
+        if (--collect->depth > 0 || collect->paused || !collect->held)
                 return;
         if (release(collect))
                 facts_gc_age();
@@ -174,12 +187,9 @@ void collect_pause(Collect *collect) {
         (void)collect;
 }
 
-void collect_resume(Collect *collect) {
+void collect_resume(Collect *collect, bool active) {
         (void)collect;
-}
-
-void collect_activated(Collect *collect) {
-        (void)collect;
+        (void)active;
 }
 
 void collect_begin(Collect *collect) {

@@ -12,7 +12,8 @@
  *      hold        no collection starts by itself while the outermost served import runs
  *      freeze      that, and what is alive at its end, as well as at that of activation, is moved to the permanent
  *                  generation, as gc.freeze() does, so that nothing walks over it again, at the end of the process
- *                  neither
+ *                  neither. But not the variables of __main__: its functions lead back to them, so they would never
+ *                  be cleared, and a file that one of them holds never be flushed
  *
  * A hold lends the youngest generation a number of allocations before its threshold counts. So whatever a module
  * sees or sets (gc.isenabled(), thresholds, callbacks, gc.collect()) is as it was; a collection that it asks for
@@ -36,9 +37,10 @@ typedef struct Collect {
         CollectPolicy policy;
         bool chosen;    /* by the environment or the program */
         bool known;     /* where the interpreter counts has been found, and seen to count */
+        bool paused;    /* by activation, that runs */
         unsigned depth; /* of served imports that run */
-        bool held;      /* by the outermost of them */
-        bool freezes;   /* and what it made is to be frozen */
+        bool held;      /* by activation, or the outermost of them */
+        bool freezes;   /* and what that made is to be frozen */
         bool late; /* the program has had too much of its own once: counting it before each import takes time */
         int count;        /* before the hold */
         PyObject *freeze; /* gc.freeze(), NULL until it is needed */
@@ -57,12 +59,10 @@ void collect_suggest(Collect *collect, CollectPolicy policy);
 /* Look whether this interpreter can hold. An import that runs goes on under the policy that it began with. */
 void collect_learn(Collect *collect);
 
-/* Before and after what is our doing and none of the program's: no collection starts by it, nor earlier for it. */
+/* Before and after activation, which is our doing and none of the program's: no collection starts by it, nor earlier for it.
+ * @active: it came to something, so that what site has imported is frozen as well, if anything is to be. */
 void collect_pause(Collect *collect);
-void collect_resume(Collect *collect);
-
-/* After activation, which is amid what site imports: that is to be frozen as well, if anything is. */
-void collect_activated(Collect *collect);
+void collect_resume(Collect *collect, bool active);
 
 /* Before and after each served import, with whatever exception is set. */
 void collect_begin(Collect *collect);

@@ -30,33 +30,40 @@ static int put(PyObject *dict, PyObject *name, PyObject *consume_value) {
 
 /* What a spec says of its module. */
 typedef struct Said {
-        PyObject *name, *loader, *origin, *locations, *located, *cached; /* owned */
+        PyObject *loader, *name, *locations, *located, *origin, *cached; /* owned */
 } Said;
 
 static void said_forget(Said *said) {
-        Py_XDECREF(said->name);
         Py_XDECREF(said->loader);
-        Py_XDECREF(said->origin);
+        Py_XDECREF(said->name);
         Py_XDECREF(said->locations);
         Py_XDECREF(said->located);
+        Py_XDECREF(said->origin);
         Py_XDECREF(said->cached);
 }
 
-/* Return: 1; 0 for a spec that is not as ours are; -1 with an exception. What it said is to be forgotten in any case. */
+/* Asks no more of a spec that is not as ours are. Return: 1; 0 if it is not; -1 with an exception. What it said is to be forgotten
+ * in any case. */
 static int said_get(const ModuleState *state, PyObject *spec, Said *ret_said) {
         const Names *names = &state->names;
 
         *ret_said = (Said){ 0 };
         if (!Py_IS_TYPE(spec, state->spec_type))
                 return 0;
+        if (!(ret_said->loader = PyObject_GenericGetAttr(spec, names->loader)))
+                return -1;
+        if (!Py_IS_TYPE(ret_said->loader, state->loader_type))
+                return 0;
         if (!(ret_said->name = PyObject_GenericGetAttr(spec, names->name)) ||
-            !(ret_said->loader = PyObject_GenericGetAttr(spec, names->loader)) ||
-            !(ret_said->origin = PyObject_GenericGetAttr(spec, names->origin)) ||
             !(ret_said->locations = PyObject_GenericGetAttr(spec, names->submodule_search_locations)) ||
-            !(ret_said->located = PyObject_GenericGetAttr(spec, names->_set_fileattr)) ||
+            !(ret_said->located = PyObject_GenericGetAttr(spec, names->_set_fileattr)))
+                return -1;
+        if (ret_said->located != Py_True || !PyUnicode_CheckExact(ret_said->name))
+                return 0;
+        if (!(ret_said->origin = PyObject_GenericGetAttr(spec, names->origin)) ||
             !(ret_said->cached = PyObject_GenericGetAttr(spec, names->_cached)))
                 return -1;
-        return ret_said->located == Py_True && PyUnicode_CheckExact(ret_said->name);
+        return 1;
 }
 
 /* In the order in which stock sets them: the first of these are there in every new module. */
@@ -75,13 +82,9 @@ static int fill(const ModuleState *state, PyObject *dict, PyObject *spec, const 
 
 /* What spec.cached works out where it is not yet known. Return: new; None if importlib is to do so; NULL with an exception. */
 static PyObject *cached_new(const ModuleState *state, const Said *said) {
-        const Place *place = NULL;
-        const ImageEntry *entry = NULL;
+        const Place *place = place_at(said->loader, state->loader_slot);
+        const ImageEntry *entry = place ? image_entry(&place->mapping->image, place->number) : NULL;
 
-        if (Py_IS_TYPE(said->loader, state->loader_type))
-                place = place_at(said->loader, state->loader_slot);
-        if (place)
-                entry = image_entry(&place->mapping->image, place->number);
         return entry ? entry_cached(&place->mapping->image, entry, said->origin) : Py_NewRef(Py_None);
 }
 
@@ -104,14 +107,11 @@ static PyObject *module_new(const ModuleState *state, PyObject *spec, Said *said
         return module;
 }
 
-/* Is the loader ours, and its create_module() stock's? Return: 1, 0, or -1. */
-static int is_served(const ModuleState *state, PyObject *loader) {
-        PyObject *method;
+/* Is a loader's create_module() stock's? Return: 1, 0, or -1. */
+static int creates_as_stock(const ModuleState *state, PyObject *loader) {
+        PyObject *method = PyObject_GetAttr(loader, state->names.create_module);
         int r;
 
-        if (!Py_IS_TYPE(loader, state->loader_type))
-                return 0;
-        method = PyObject_GetAttr(loader, state->names.create_module);
         if (!method)
                 return -1;
         r = PyMethod_Check(method) && stock_is_create_module(state, PyMethod_GET_FUNCTION(method));
@@ -133,7 +133,7 @@ static PyObject *create_call(PyObject *self, PyObject *const *args, Py_ssize_t n
                 Py_RETURN_NONE;
         r = said_get(state, args[0], &said);
         if (r > 0)
-                r = is_served(state, said.loader);
+                r = creates_as_stock(state, said.loader);
         if (r > 0)
                 module = module_new(state, args[0], &said);
         said_forget(&said);

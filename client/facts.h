@@ -288,15 +288,8 @@ static inline bool facts_code_is_watched(const Facts *facts) {
 /* ----------------------------------------------------------------------------------------------------------
  * Whether a namespace is as it was. */
 
-/* Dicts tell of their changes: by a number that each change makes another, or from 3.12 on to watchers. */
-#if FACTS_IS(11)
-#define FACTS_HAVE_WATCHERS 0
-static inline uint64_t facts_dict_version(PyObject *dict) {
-        return ((PyDictObject *)dict)->ma_version_tag;
-}
-#else
-#define FACTS_HAVE_WATCHERS 1
-#endif
+/* Dicts tell of their changes: by their version, see guard.h, or from 3.12 on to watchers. */
+#define FACTS_HAVE_WATCHERS (!FACTS_IS(11))
 
 /* ----------------------------------------------------------------------------------------------------------
  * Whether somebody is told of each call: a tracer, a profiler, or from 3.12 on a tool of sys.monitoring, which has a name,

@@ -184,7 +184,7 @@ static bool is_as_made(ModuleState *state, PyObject *self, const Place *place) {
         return same;
 }
 
-/* Where stock_is_patched() is not the case. Return: what find_spec() returns; NULL, without an exception if stock must answer. */
+/* Return: what find_spec() returns; NULL, without an exception if stock must answer. */
 static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place, PyObject *name,
                                bool *ret_stale) {
         Mapping *mapping;
@@ -194,7 +194,8 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
         size_t length;
 
         tail = finder_tail(name, &length);
-        if (!tail || !state->active || finder_pycaches_are_moved(state) || !is_as_made(state, self, place))
+        if (!tail || !state->active || finder_pycaches_are_moved(state) || stock_is_patched(state) ||
+            !is_as_made(state, self, place))
                 return NULL;
         if (!place->listed && audit_listing(state, self, place) != 0)
                 return NULL;
@@ -227,7 +228,7 @@ static PyObject *finder_find_spec(PyObject *self, PyTypeObject *defining, PyObje
         if (!state)
                 return NULL;
         place = place_at(self, state->finder_slot);
-        if (place && !keywords && (n == 1 || n == 2) && state->active && !stock_is_patched(state))
+        if (place && !keywords && (n == 1 || n == 2))
                 spec = find_in_image(state, self, place, args[0], &stale);
         if (spec || (PyErr_Occurred() && !memory_was_short()))
                 return spec;

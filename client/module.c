@@ -198,12 +198,10 @@ static PyObject *module_activate(PyObject *module, PyObject *args) {
                 collect_learn(&state->collect);
                 collect_pause(&state->collect);
                 failed = activate(state) < 0;
-                collect_resume(&state->collect);
+                collect_resume(&state->collect, state->active);
         }
         if (failed)
                 failure_say(state);
-        if (state->active)
-                collect_activated(&state->collect);
         if (!state->active)
                 state_debug(state, "not active: %s", state->reason);
         Py_RETURN_NONE;

@@ -111,14 +111,14 @@ static void unwatch(void) {
 static bool hook_watch(RegexHook *hook, PyObject *const namespaces[NAMESPACES]) {
         for (size_t i = 0; i < NAMESPACES; i++) {
                 hook->namespaces[i] = namespaces[i];
-                hook->versions[i] = facts_dict_version(namespaces[i]);
+                hook->versions[i] = guard_dict_version(namespaces[i]);
         }
         return true;
 }
 
 static bool hook_is_touched(const RegexHook *hook) {
         for (size_t i = 0; i < NAMESPACES; i++)
-                if (facts_dict_version(hook->namespaces[i]) != hook->versions[i])
+                if (guard_dict_version(hook->namespaces[i]) != hook->versions[i])
                         return true;
         return false;
 }

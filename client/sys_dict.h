@@ -3,8 +3,8 @@
 #define SHIMPORT_SYS_DICT_H
 
 /*
- * Variables of the module sys, which importlib asks for in every import. What they were is remembered for as long as the
- * dict has not changed.
+ * Variables of the module sys, which importlib asks for in every import. Where dicts have a version, what they were is
+ * remembered for as long as that is the same.
  */
 
 #include <Python.h>
@@ -30,7 +30,7 @@ typedef enum SysVariable {
 
 typedef struct SysDict {
         PyObject *dict, *names[_SYS_VARIABLE_N]; /* owned */
-        PyObject *values[_SYS_VARIABLE_N];       /* the dict's, of that version; NULL: not looked up */
+        PyObject *values[_SYS_VARIABLE_N]; /* borrowed from the dict of that version; NULL: not looked up */
         uint64_t version;
 } SysDict;
 
@@ -45,19 +45,21 @@ static inline int sys_dict_learn(SysDict *sys, PyObject *module) {
         for (int i = 0; i < _SYS_VARIABLE_N; i++)
                 if (!(sys->names[i] = PyUnicode_InternFromString(names[i])))
                         return -1;
-        sys->dict = Py_NewRef(PyModule_GetDict(module));
-        return 0;
+        sys->dict = Py_XNewRef(PyModule_GetDict(module));
+        return sys->dict ? 0 : -1;
 }
 
 /* Return: borrowed, or NULL if there is none, maybe with an exception. */
 static inline PyObject *sys_dict_get(SysDict *sys, SysVariable variable) {
-        uint64_t version = guard_dict_version(sys->dict);
+        uint64_t version = sys->dict ? guard_dict_version(sys->dict) : 0;
 
+        if (version == 0)
+                return sys->dict ? PyDict_GetItemWithError(sys->dict, sys->names[variable]) : NULL;
         if (version != sys->version) {
                 memset(sys->values, 0, sizeof(sys->values));
                 sys->version = version;
         }
-        if (version == 0 || !sys->values[variable])
+        if (!sys->values[variable])
                 sys->values[variable] = PyDict_GetItemWithError(sys->dict, sys->names[variable]);
         return sys->values[variable];
 }

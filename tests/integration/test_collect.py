@@ -177,6 +177,53 @@ def test_freeze_moves_what_an_import_made_out_of_the_collectors_way(room):
     assert room(modules, FROZEN.format(alive=10), "hold") == 0
 
 
+def test_what_a_script_holds_is_finalised_under_freeze_as_well(pair, tmp_path):
+    """Where its imports come first: its functions and classes lead back to its variables, which are not frozen."""
+    pair.warm()
+    script, file = tmp_path / "script.py", tmp_path / "file"
+    script.write_text(textwrap.dedent(f"""
+        import argparse
+        class Finalised:
+            def __del__(self):
+                print("finalised")
+        finalised = Finalised()
+        file = open({str(file)!r}, "w")
+        file.write("flushed")
+        def function():
+            return finalised, file
+        """))
+    result = pair.run_shim(script, env=pair.daemon.env(SHIMPORT_GC="freeze"), check=True)
+    assert (result.stdout, file.read_text()) == ("finalised\n", "flushed")
+
+
+def test_freeze_is_seen_by_no_audit_hook_and_leaves_no_module_behind(pair):
+    pair.warm()
+    result = pair.run_shim("-X", "importtime", "-c", textwrap.dedent("""
+        import sys
+        seen = []
+        sys.addaudithook(lambda event, arguments: seen.append(arguments[0]) if event == "import" else None)
+        import argparse
+        print("gc" in sys.modules, "gc" in seen)
+        """), env=pair.daemon.env(SHIMPORT_GC="freeze"), check=True)
+    assert result.stdout == "False False\n"
+    assert not any(line.split("|")[-1].strip() == "gc" for line in result.stderr.splitlines())
+
+
+def test_a_subinterpreter_freezes_nothing(pair):
+    pair.warm()
+    code = "import argparse, gc; print(gc.get_freeze_count())"
+    result = pair.run_shim("-c", textwrap.dedent(f"""
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        one = interpreters.create()
+        interpreters.run_string(one, {code!r})
+        interpreters.destroy(one)
+        """), env=pair.daemon.env(SHIMPORT_GC="freeze"), check=True)
+    assert result.stdout == "0\n"
+
+
 def test_freeze_moves_what_there_is_at_the_start_as_well(pair):
     pair.warm()
     for policy, frozen in (("freeze", True), ("hold", False)):
