@@ -65,11 +65,13 @@ PyObject *spec_new(ModuleState *state, PyObject *name, PyObject *loader, PyObjec
         PyObject *spec = instance_new(state->spec_type);
 
         for (size_t i = 0; spec && i < shape->n; i++) {
-                PyObject *value = shape->own[i] == SPEC_SAME ? shape->values[i] : own[shape->own[i]];
+                PyObject *same = shape->values[i], *value;
                 int r;
 
-                value = PyList_CheckExact(value) && shape->own[i] == SPEC_SAME ? PyList_New(0)
-                                                                               : Py_NewRef(value);
+                if (!same)
+                        value = Py_NewRef(own[shape->own[i]]);
+                else
+                        value = PyList_CheckExact(same) ? PyList_New(0) : Py_NewRef(same);
                 r = value ? PyObject_GenericSetAttr(spec, shape->names[i], value) : -1;
                 Py_XDECREF(value);
                 if (r < 0)
