@@ -162,10 +162,10 @@ CONTAINER = """
 set -e
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$1"
-mkdir "$1/root"
-printf "value = 'of the container'\\n" >"$1/root/module.py"
+mkdir "$1/shared"
+printf "value = 'of the container'\\n" >"$1/shared/module.py"
 printf "value = 'link in container'\\n" >"$1/target.py"
-ln -s "$1/target.py" "$1/root/linked.py"
+ln -s "$1/target.py" "$1/shared/linked.py"
 find "$1" -exec touch -h -d '2020-01-01 00:00:00' {} +
 shift
 exec "$@"
@@ -176,15 +176,15 @@ def test_two_roots_of_one_path_in_two_mount_namespaces(interpreter, place):
     """Each process gets what is in its own: files and links, though all are called alike."""
     host = place / "twice"
     host.mkdir()
-    (host / "root").mkdir()
-    (host / "root" / "module.py").write_text("value = 'of the very host'\n")
+    (host / "shared").mkdir()
+    (host / "shared" / "module.py").write_text("value = 'of the very host'\n")
     (host / "target.py").write_text("value = 'link within a host'\n")
-    (host / "root" / "linked.py").symlink_to(host / "target.py")
+    (host / "shared" / "linked.py").symlink_to(host / "target.py")
     harness.run(["find", host, "-exec", "touch", "-h", "-d", "2020-01-01 00:00:00", "{}", "+"], check=True)
     with harness.Daemon(place / "host-daemon") as daemon:
         pair = harness.Pair(interpreter, daemon, place / "container-pair").warm()
-        code = "import module, linked, _shimport; print(module.value, linked.value, [r['served'] for r in _shimport.status()['roots'] if r['path'].endswith('/root')])"
-        env = daemon.env(PYTHONPATH=host / "root", SHIMPORT_BUDGET_MS="3000")
+        code = "import module, linked, _shimport; print(module.value, linked.value, [r['served'] for r in _shimport.status()['roots'] if r['path'].endswith('/shared')])"
+        env = daemon.env(PYTHONPATH=host / "shared", SHIMPORT_BUDGET_MS="3000")
         run = {
             "host": lambda: harness.run([pair.shim, "-B", "-c", code], env=env, check=True).stdout,
             "container": lambda: harness.run(
@@ -196,7 +196,7 @@ def test_two_roots_of_one_path_in_two_mount_namespaces(interpreter, place):
             for where in run:
                 assert run[where]().startswith(expected[where])
                 time.sleep(0.4)
-        assert "[0]" not in run["host"]()
+        assert not run["host"]().endswith(("[0]\n", "[]\n"))
 
 
 def test_the_number_of_all_strangers_is_nobodys(interpreter, place):
