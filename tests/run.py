@@ -73,19 +73,31 @@ def run_integration(results, arguments):
     run_pytest(results / "systemd.xml", tests / "systemd")
 
 
+def verdict(case):
+    """Of a test case of a JUnit file: "passed", "failed" or "skipped"."""
+    verdicts = {child.tag for child in case}
+    if verdicts & {"failure", "error"}:
+        return "failed"
+    return "skipped" if "skipped" in verdicts else "passed"
+
+
+def cases(files):
+    return [case for file in files for case in xml.parse(file).iter("testcase")]
+
+
 def count(files):
     """Passed, failed, skipped: of every test case in the JUnit files."""
-    passed = failed = skipped = 0
-    for file in files:
-        for case in xml.parse(file).iter("testcase"):
-            verdicts = {child.tag for child in case}
-            if verdicts & {"failure", "error"}:
-                failed += 1
-            elif "skipped" in verdicts:
-                skipped += 1
-            else:
-                passed += 1
-    return passed, failed, skipped
+    verdicts = [verdict(case) for case in cases(files)]
+    return tuple(verdicts.count(each) for each in ("passed", "failed", "skipped"))
+
+
+def failures(files):
+    """A line for each test case that failed: its name, and the last line of what it said."""
+    for case in cases(files):
+        if verdict(case) == "failed":
+            text = " ".join(child.get("message") or child.text or "" for child in case if child.tag in ("failure", "error"))
+            said = text.strip().splitlines() or [""]
+            yield ": ".join(filter(None, ("FAILED", case.get("classname"), case.get("name"), said[-1][:200])))
 
 
 def sentence(counts):
@@ -110,7 +122,10 @@ def main():
         if options.integration:
             run_integration(results, options.pytest)
         directories = [results]
-    counts = count([file for directory in directories for file in sorted(directory.glob("*.xml"))])
+    files = [file for directory in directories for file in sorted(directory.glob("*.xml"))]
+    counts = count(files)
+    for line in failures(files):
+        print(line)
     if sum(counts) == 0:
         print("no test was run")
     print(sentence(counts))

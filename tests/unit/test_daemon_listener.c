@@ -164,8 +164,8 @@ static void without_descriptors_it_pauses(void **state) {
         assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
         none = (struct rlimit){ .rlim_cur = 3, .rlim_max = old.rlim_max };
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-        uv_run(&fixture->loop, UV_RUN_ONCE); /* has to pause */
         start = uv_hrtime();
+        uv_run(&fixture->loop, UV_RUN_ONCE); /* has to pause */
         uv_run(&fixture->loop, UV_RUN_ONCE); /* waits for the end of the pause */
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
         assert_true(uv_hrtime() - start > 50 * 1000 * 1000);

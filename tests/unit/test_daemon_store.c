@@ -322,9 +322,10 @@ static void what_a_process_finds_changed_is_built_again_but_not_at_once(void **s
         store_outdated(fixture->store, generation);
         assert_int_equal(root->state, ROOT_STALE);
         assert_true(root->due > store_now(fixture->store) + 2000);
-        scratch_write(&fixture->scratch, "root/seen.py", ""); /* and that does not wait */
+        scratch_write(&fixture->scratch, "root/seen.py", "");
+        watch_drain(fixture->watch);
+        assert_true(root->due < root->outdated_at + 2000); /* that does not wait */
         turn_until(&fixture->loop, root->generation > generation && root->state == ROOT_SERVED);
-        assert_true(store_now(fixture->store) < root->outdated_at + 2000);
 }
 
 static void a_rebuild_that_fails_leaves_the_old_image(void **state) {
