@@ -4,8 +4,7 @@
 
 /*
  * What the parts of a root ask of each other: its life (root.c), what is to be held of it (root_preload.c,
- * root_patterns.c), and its
- * image from before a restart (root_adopt.c). For nobody else.
+ * root_patterns.c), and its image from before a restart (root_adopt.c). For nobody else.
  */
 
 #include "root.h"

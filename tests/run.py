@@ -92,12 +92,12 @@ def count(files):
 
 
 def failures(files):
-    """A line for each test case that failed: its name, and the last line of what it said."""
+    """A line for each test case that failed: its name, and the beginning of what it said."""
     for case in cases(files):
         if verdict(case) == "failed":
             text = " ".join(child.get("message") or child.text or "" for child in case if child.tag in ("failure", "error"))
-            said = text.strip().splitlines() or [""]
-            yield ": ".join(filter(None, ("FAILED", case.get("classname"), case.get("name"), said[-1][:200])))
+            said = " ".join(text.split())[:200]
+            yield ": ".join(filter(None, ("FAILED", case.get("classname"), case.get("name"), said)))
 
 
 def sentence(counts):
