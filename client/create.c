@@ -81,15 +81,17 @@ static int fill(const ModuleState *state, PyObject *dict, PyObject *spec, const 
 }
 
 /* What spec.cached works out where it is not yet known. Return: new; None if importlib is to do so; NULL with an exception. */
-static PyObject *cached_new(const ModuleState *state, const Said *said) {
+static PyObject *cached_new(ModuleState *state, const Said *said) {
         const Place *place = place_at(said->loader, state->loader_slot);
         const ImageEntry *entry = place ? image_entry(&place->mapping->image, place->number) : NULL;
 
-        return entry ? entry_cached(&place->mapping->image, entry, said->origin) : Py_NewRef(Py_None);
+        return entry && !stock_pycs_are_moved(state)
+                       ? entry_cached(&place->mapping->image, entry, said->origin)
+                       : Py_NewRef(Py_None);
 }
 
 /* Return: new; None if importlib is to make it; NULL with an exception. */
-static PyObject *module_new(const ModuleState *state, PyObject *spec, Said *said) {
+static PyObject *module_new(ModuleState *state, PyObject *spec, Said *said) {
         PyObject *module;
 
         if (said->cached == Py_None && state->created.cached) {

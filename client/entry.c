@@ -64,6 +64,15 @@ finish:
         return spec;
 }
 
+/* Is an origin of @length characters a file of so many in a directory of one name or more? importlib would leave out further
+ * slashes. */
+static bool is_in_directory(PyObject *origin, Py_ssize_t file_length) {
+        Py_ssize_t at = PyUnicode_GET_LENGTH(origin) - file_length;
+
+        return at > 1 && PyUnicode_READ_CHAR(origin, at - 1) == '/' &&
+               PyUnicode_READ_CHAR(origin, at - 2) != '/';
+}
+
 PyObject *entry_cached(const Image *image, const ImageEntry *entry, PyObject *origin) {
         size_t file_length, length;
         const char *file = image_string(image, entry->file, &file_length);
@@ -73,13 +82,15 @@ PyObject *entry_cached(const Image *image, const ImageEntry *entry, PyObject *or
         if (entry->kind != IMAGE_KIND_SOURCE || !file || !below || !length || !PyUnicode_CheckExact(origin))
                 Py_RETURN_NONE;
         if (PyUnicode_IS_ASCII(origin) && join_is_ascii(below, length)) {
-                if (!join_ends_with(origin, file, file_length))
+                if (!join_ends_with(origin, file, file_length) ||
+                    !is_in_directory(origin, (Py_ssize_t)file_length))
                         Py_RETURN_NONE;
                 return join_ascii(origin, PyUnicode_GET_LENGTH(origin) - (Py_ssize_t)file_length, below,
                                   length);
         }
         end = PyUnicode_DecodeUTF8(file, (Py_ssize_t)file_length, "surrogateescape");
-        if (end && PyUnicode_Tailmatch(origin, end, 0, PY_SSIZE_T_MAX, 1) != 1) {
+        if (end && (PyUnicode_Tailmatch(origin, end, 0, PY_SSIZE_T_MAX, 1) != 1 ||
+                    !is_in_directory(origin, PyUnicode_GET_LENGTH(end)))) {
                 Py_DECREF(end);
                 Py_RETURN_NONE;
         }

@@ -37,14 +37,6 @@ static PyObject *stock_call(PyTypeObject *stock, PyObject *method_name, PyObject
         return result;
 }
 
-bool finder_pycaches_are_moved(ModuleState *state) {
-        PyObject *prefix = sys_dict_get(&state->sys, SYS_pycache_prefix);
-
-        if (!prefix)
-                PyErr_Clear();
-        return prefix && prefix != Py_None;
-}
-
 const char *finder_tail(PyObject *name, size_t *ret_length) {
         Py_ssize_t length;
         const char *bytes = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &length) : NULL;
@@ -194,7 +186,7 @@ static PyObject *find_in_image(ModuleState *state, PyObject *self, Place *place,
         size_t length;
 
         tail = finder_tail(name, &length);
-        if (!tail || !state->active || finder_pycaches_are_moved(state) || stock_is_patched(state) ||
+        if (!tail || !state->active || stock_pycs_are_moved(state) || stock_is_patched(state) ||
             !is_as_made(state, self, place))
                 return NULL;
         if (!place->listed && audit_listing(state, self, place) != 0)

@@ -38,9 +38,6 @@ PyObject *finder_for(ModuleState *state, PyObject *path);
 /* The last part of a dotted name. Return: UTF-8, or NULL without an exception for a name that has none. */
 const char *finder_tail(PyObject *name, size_t *ret_length);
 
-/* Does sys.pycache_prefix move every pyc elsewhere, maybe to ones with other content? */
-bool finder_pycaches_are_moved(ModuleState *state);
-
 /* Is it certain, without a system call, that a finder of ours would find nothing? Return: 1, 0, or -1. */
 int finder_lacks(ModuleState *state, PyObject *finder, const char *tail, size_t length);
 

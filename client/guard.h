@@ -39,13 +39,22 @@ static inline bool guard_holds(Guard *guard) {
         return true;
 }
 
-/* Return: 0, or -1 with an exception, if there is no such variable as well. */
-static inline int guard_learn(Guard *guard, PyObject *module, const char *name) {
-        if (!(guard->name = PyUnicode_InternFromString(name)) ||
-            !(guard->value = PyObject_GetAttr(module, guard->name)))
+/* A variable of a namespace. Return: 0, or -1 with an exception, if there is no such variable as well. */
+static inline int guard_learn_in(Guard *guard, PyObject *dict, const char *name) {
+        if (!(guard->name = PyUnicode_InternFromString(name)))
                 return -1;
-        guard->dict = Py_NewRef(PyModule_GetDict(module));
+        guard->value = Py_XNewRef(PyDict_GetItemWithError(dict, guard->name));
+        if (!guard->value) {
+                if (!PyErr_Occurred())
+                        PyErr_SetObject(PyExc_AttributeError, guard->name);
+                return -1;
+        }
+        guard->dict = Py_NewRef(dict);
         return 0;
+}
+
+static inline int guard_learn(Guard *guard, PyObject *module, const char *name) {
+        return guard_learn_in(guard, PyModule_GetDict(module), name);
 }
 
 /* Guards that have learnt nothing hold. */

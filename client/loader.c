@@ -64,7 +64,8 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
         if (!state)
                 return NULL;
         place = place_at(self, state->loader_slot);
-        if (!place || !state->active || stock_is_patched(state) || audit_is_on())
+        if (!place || !state->active || stock_pycs_are_moved(state) || stock_is_patched(state) ||
+            audit_is_on())
                 goto stock;
         if (loader_is_stale(place)) {
                 state->counters.stale++;
@@ -84,7 +85,7 @@ static PyObject *loader_get_code(PyObject *self, PyObject *fullname) {
                 goto stock;
         }
         if (loader_is_uncached(place)) {
-                look = pyc_look(place, path, &pyc);
+                look = pyc_look(state, place, path, &pyc);
                 if (look < 0)
                         goto failed;
                 if (look == PYC_OTHER)

@@ -321,7 +321,7 @@ static const char *reason_for_stock(ModuleState *state) {
         if (stock_is_patched(state))
                 return "the program has put methods of its own in the place of FileFinder's or "
                        "SourceFileLoader's";
-        if (finder_pycaches_are_moved(state))
+        if (stock_pycs_are_moved(state))
                 return "sys.pycache_prefix is set";
         if (audit_is_on())
                 return "an audit hook is set, and is to see what is opened";

@@ -69,7 +69,7 @@ static PyObject *pyc_path(PyObject *path) {
         return pyc;
 }
 
-PycLook pyc_look(const Place *place, PyObject *path, PyObject **ret_pyc) {
+PycLook pyc_look(ModuleState *state, const Place *place, PyObject *path, PyObject **ret_pyc) {
         const ImageEntry *entry = image_entry(&place->mapping->image, place->number);
         PycHeader wanted, found;
         PycLook look = PYC_MISSING;
@@ -97,6 +97,10 @@ PycLook pyc_look(const Place *place, PyObject *path, PyObject **ret_pyc) {
                         else if (found.mtime == wanted.mtime && found.size == wanted.size)
                                 look = PYC_VALID;
                 }
+        }
+        if (look == PYC_MISSING && !sys_dict_get(&state->sys, SYS_dont_write_bytecode)) {
+                PyErr_Clear();
+                look = PYC_OTHER;
         }
         *ret_pyc = pyc;
         return look;
@@ -153,7 +157,7 @@ static PyObject *pyc_content(const Place *place, const ImageEntry *entry, PyObje
 int pyc_write(ModuleState *state, PyObject *loader, const Place *place, PyObject *code, PyObject *path,
               PyObject *pyc) {
         const ImageEntry *entry = image_entry(&place->mapping->image, place->number);
-        PyObject *unwanted = lookup_sys("dont_write_bytecode"), *content, *result;
+        PyObject *unwanted = sys_dict_get(&state->sys, SYS_dont_write_bytecode), *content, *result;
         int is_unwanted = unwanted ? PyObject_IsTrue(unwanted) : 1;
 
         if (is_unwanted || pyc == Py_None || !entry)

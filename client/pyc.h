@@ -17,7 +17,7 @@ typedef enum PycLook {
         PYC_ERROR = -1, /* with an exception */
         PYC_VALID,      /* it is of the source that the image has the code of */
         PYC_MISSING,    /* or not valid: stock would compile, and then write one */
-        PYC_OTHER,      /* one that is told by a hash: stock must look */
+        PYC_OTHER, /* one that is told by a hash, or sys does not say whether to write one: stock must look */
 } PycLook;
 
 /**
@@ -25,7 +25,7 @@ typedef enum PycLook {
  * @path:       of the source
  * @ret_pyc:    the path of the pyc, new; None if it can have none
  */
-PycLook pyc_look(const Place *place, PyObject *path, PyObject **ret_pyc);
+PycLook pyc_look(ModuleState *state, const Place *place, PyObject *path, PyObject **ret_pyc);
 
 /**
  * pyc_write() - write it, as get_code() in importlib/_bootstrap_external.py ends

@@ -126,6 +126,9 @@ typedef enum StockClass {
 #define STOCK_CLASS_METHODS 10
 #define STOCK_FUNCTIONS 3
 
+/* What is in the names of pycs: sys.implementation, its cache_tag, sys.flags. */
+#define STOCK_PYC_NAMES 3
+
 typedef struct Counters {
         uint64_t served, fallback, stale, unmarshalled, thawed;
 } Counters;
@@ -151,7 +154,8 @@ struct ModuleState {
         PyObject *stock_methods[STOCK_METHODS];
         PyObject *class_methods[STOCK_CLASS_METHODS]; /* of the finders in sys.meta_path, and of ModuleSpec */
         Guard stock_functions[STOCK_FUNCTIONS];       /* of importlib._bootstrap_external */
-        unsigned stock_versions[_STOCK_CLASS_N];      /* as they were when last looked at */
+        Guard pyc_names[STOCK_PYC_NAMES];
+        unsigned stock_versions[_STOCK_CLASS_N]; /* as they were when last looked at */
         SysDict sys;
         SpecShape shape;
         Created created;

@@ -199,6 +199,28 @@ static int learn_classes(ModuleState *state, PyObject *external) {
         return 0;
 }
 
+/* Return: 0, or -1 with an exception. */
+static int learn_pyc_names(ModuleState *state, PyObject *sys) {
+        Guard *guards = state->pyc_names;
+        PyObject *variables;
+        int r;
+
+        if (guard_learn(&guards[0], sys, "flags") < 0 || guard_learn(&guards[1], sys, "implementation") < 0)
+                return -1;
+        variables = PyObject_GenericGetDict(guards[1].value, NULL);
+        r = variables ? guard_learn_in(&guards[2], variables, "cache_tag") : -1;
+        Py_XDECREF(variables);
+        return r;
+}
+
+bool stock_pycs_are_moved(ModuleState *state) {
+        PyObject *prefix = sys_dict_get(&state->sys, SYS_pycache_prefix);
+
+        if (!prefix)
+                PyErr_Clear();
+        return prefix != Py_None || !guards_hold(state->pyc_names, STOCK_PYC_NAMES);
+}
+
 int stock_learn(ModuleState *state) {
         static const char *const functions[STOCK_FUNCTIONS] = { "cache_from_source", "_get_cached",
                                                                 "spec_from_file_location" };
@@ -212,7 +234,8 @@ int stock_learn(ModuleState *state) {
         if (!sys)
                 goto finish;
         state->bootstrap = PyImport_ImportModule("_frozen_importlib");
-        if (!state->bootstrap || sys_dict_learn(&state->sys, sys) < 0 || learn_classes(state, external) < 0)
+        if (!state->bootstrap || sys_dict_learn(&state->sys, sys) < 0 || learn_pyc_names(state, sys) < 0 ||
+            learn_classes(state, external) < 0)
                 goto finish;
         state->fix_co_filename = PyObject_GetAttrString(imp, "_fix_co_filename");
         details = state->fix_co_filename ? PyObject_CallMethod(external, "_get_supported_file_loaders", NULL)
@@ -269,5 +292,6 @@ void stock_forget(ModuleState *state) {
         for (size_t i = 0; i < STOCK_METHODS; i++)
                 Py_CLEAR(state->stock_methods[i]);
         guards_forget(state->stock_functions, STOCK_FUNCTIONS);
+        guards_forget(state->pyc_names, STOCK_PYC_NAMES);
         spec_forget(state);
 }

@@ -19,6 +19,9 @@ void stock_forget(ModuleState *state);
 /* FileFinder's and SourceFileLoader's. Cheap: a class that has not been touched since it was looked at is as it was. */
 bool stock_is_patched(ModuleState *state);
 
+/* Are pycs elsewhere, or of other names, than at activation? Then they may be of other content. */
+bool stock_pycs_are_moved(ModuleState *state);
+
 /* Is it SourceFileLoader's create_module(), as it was? */
 bool stock_is_create_module(const ModuleState *state, PyObject *function);
 

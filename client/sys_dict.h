@@ -14,6 +14,7 @@
 #include "guard.h"
 
 #define SYS_VARIABLES(X)       \
+        X(dont_write_bytecode) \
         X(meta_path)           \
         X(modules)             \
         X(path)                \

@@ -28,6 +28,7 @@ MODULES = {
         "    FRAMES.append((frame.f_code.co_filename.rpartition('/')[2], frame.f_code.co_name, frame.f_lineno))\n"
         "    frame = frame.f_back\n"
     ),
+    "unwritten": "X = 5\n",
     "fails": "def inner():\n    raise ValueError('as it is')\ninner()\n",
     "needs": "import not_there_at_all\n",
     "syntax": "x = = 1\n",
@@ -71,6 +72,30 @@ def top(pair, public):
 
 
 PROGRAMS = {
+    "pycs that move once the spec is there": (
+        "spec = importlib.util.find_spec('plain')\nsys.pycache_prefix = '/elsewhere'\n"
+        "module = importlib.util.module_from_spec(spec)\nprint(getattr(module, '__cached__', None), spec.cached)"
+    ),
+    "cache tags of a program's own": (
+        "sys.dont_write_bytecode = True\n"
+        "for tag, name in (('mine', 'plain'), (None, 'other')):\n    sys.implementation.cache_tag = tag\n"
+        "    module = importlib.import_module(name)\n"
+        "    print(getattr(module, '__cached__', None), module.__spec__.cached)\n"
+        "del sys.implementation.cache_tag\nimport third"
+    ),
+    "flags of a program's own": (
+        "sys.dont_write_bytecode = True\nold = sys.flags\n"
+        "sys.flags = types.SimpleNamespace(**{n: getattr(old, n) for n in dir(old) if n[0] != '_'})\n"
+        "sys.flags.optimize = 2\nimport plain\nprint(plain.__spec__.cached)"
+    ),
+    "no pycache_prefix": "del sys.pycache_prefix\nimport plain",
+    "no dont_write_bytecode, and no pyc": "del sys.dont_write_bytecode\nimport unwritten",
+    "origins that end as the file does": (
+        "for origin in ('/x/myplain.py', 'myplain.py', '/x//plain.py', '/plain.py', 'plain.py', '/x/plain.py', '/\xe9/plain.py',\n"
+        "               '/\xe9/myplain.py', '/\xe9//plain.py'):\n"
+        "    spec = importlib.util.find_spec('plain')\n    spec.origin = origin\n"
+        "    print(ascii(importlib.util.module_from_spec(spec).__spec__.cached))"
+    ),
     "the frames that a module sees": "import frames\nprint(frames.FRAMES)",
     "the frames that a submodule sees": "import package\nprint(package.early)",
     "an exception in a module": "import fails",
