@@ -11,8 +11,8 @@
 /* Allocations of containers that a hold lends: some four times what importing the whole standard library takes. */
 #define LOAN 2000000
 
-/* More objects than that, alive before an import and not frozen, are the program's own: they are not frozen. */
-#define ALIVE_MAX 50000u
+/* A program that has more objects than that, alive before an import and not frozen, imports late: it is left alone. */
+#define ALIVE_MAX 50000
 
 static const char *const names[] = {
         [COLLECT_STOCK] = "stock",
@@ -34,7 +34,6 @@ const char *collect_policy_name(CollectPolicy policy) {
 void collect_choose(Collect *collect, CollectPolicy policy) {
         collect->policy = policy;
         collect->chosen = true;
-        collect->late = false;
 }
 
 void collect_suggest(Collect *collect, CollectPolicy policy) {
@@ -43,6 +42,9 @@ void collect_suggest(Collect *collect, CollectPolicy policy) {
 }
 
 #if FACTS_KNOWN
+
+/* Served imports of this thread that run. */
+static _Thread_local unsigned running;
 
 /* A set is made without a free list, so it is counted. */
 void collect_learn(Collect *collect) {
@@ -58,28 +60,15 @@ void collect_learn(Collect *collect) {
         *count = before;
 }
 
-/* Whether so few objects are alive that freezing them with those of an import does no harm. */
-static bool few_are_alive(void) {
-        const struct gc_generation *generations = facts_generations();
-        unsigned n = 0;
-
-        for (unsigned i = 0; i < FACTS_GENERATIONS; i++) {
-                const PyGC_Head *head = &generations[i].head;
-
-                for (const PyGC_Head *at = facts_gc_next(head); at != head; at = facts_gc_next(at))
-                        if (++n > ALIVE_MAX)
-                                return false;
-        }
-        return true;
-}
-
 /* gc.freeze(), of a module of our own: an import is seen by whoever looks on, and leaves the module behind. */
 static PyObject *freeze_new(void) {
         PyObject *imp = lookup_module("_imp"), *implementation = lookup_sys("implementation");
         PyObject *none = PyTuple_New(0), *names = Py_BuildValue("{s:s}", "name", "gc"), *spec = NULL,
                  *module = NULL, *done = NULL, *freeze = NULL;
 
-        if (imp && implementation && none && names) /* a types.SimpleNamespace */
+        if (implementation && Py_TYPE(implementation)->tp_flags & Py_TPFLAGS_HEAPTYPE)
+                implementation = NULL; /* a program's own: a types.SimpleNamespace is not */
+        if (imp && implementation && none && names)
                 spec = PyObject_Call((PyObject *)Py_TYPE(implementation), none, names);
         module = spec ? PyObject_CallMethod(imp, "create_builtin", "O", spec) : NULL;
         done = module ? PyObject_CallMethod(imp, "exec_builtin", "O", module) : NULL;
@@ -92,31 +81,70 @@ static PyObject *freeze_new(void) {
         return freeze;
 }
 
-/* The program's own variables: functions of its lead back to them, and what they hold is to be finalised at exit. */
-static void unfreeze_main(void) {
-        PyObject *module = lookup_module("__main__");
-        PyObject *dict = module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
-
-        if (dict && PyObject_GC_IsTracked(dict) && !PyInterpreterState_Get()->gc.collecting) {
-                PyObject_GC_UnTrack(dict);
-                PyObject_GC_Track(dict);
+/* As if the object had just been made. */
+static void rejuvenate(PyObject *object) {
+        if (object && PyObject_IS_GC(object) && PyObject_GC_IsTracked(object)) {
+                PyObject_GC_UnTrack(object);
+                PyObject_GC_Track(object);
         }
 }
 
-static void collect_freeze(Collect *collect) {
-        PyObject *type, *value, *traceback, *result = NULL;
+static PyObject *variables_of(PyObject *module) {
+        return module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+}
 
-        PyErr_Fetch(&type, &value, &traceback);
-        if (!collect->freeze)
-                collect->freeze = freeze_new();
-        if (collect->freeze)
-                result = PyObject_CallNoArgs(collect->freeze);
-        if (result)
-                unfreeze_main();
-        else
+/* It was made before it was executed. */
+static void rejuvenate_module(PyObject *module) {
+        PyObject *variables = variables_of(module);
+
+        rejuvenate(module);
+        rejuvenate(variables);
+        rejuvenate(variables ? lookup(variables, "__spec__") : NULL);
+        rejuvenate(variables ? lookup(variables, "__loader__") : NULL);
+}
+
+/* Return: whether there is a gc.freeze() to call. */
+static bool freeze_learn(Collect *collect) {
+        if (!collect->freeze && !(collect->freeze = freeze_new()))
+                PyErr_Clear();
+        return collect->freeze;
+}
+
+static void freeze_all(Collect *collect) {
+        PyObject *result = PyObject_CallNoArgs(collect->freeze);
+
+        if (!result)
                 PyErr_Clear();
         Py_XDECREF(result);
-        PyErr_Restore(type, value, traceback);
+}
+
+/* What is older is out of its sight meanwhile. */
+static void freeze_youngest(Collect *collect) {
+        struct gc_generation *older = facts_generations() + 1;
+        PyGC_Head aside[FACTS_GENERATIONS - 1];
+
+        for (size_t i = 0; i < ELEMENTSOF(aside); i++) {
+                facts_gc_init(&aside[i]);
+                facts_gc_move(&older[i].head, &aside[i]);
+        }
+        freeze_all(collect);
+        for (size_t i = 0; i < ELEMENTSOF(aside); i++)
+                facts_gc_move(&aside[i], &older[i].head);
+}
+
+/* What there is when site runs is the interpreter's, but the variables of the program to come: functions of its lead back to
+ * them, and what they hold is to be finalised at exit. */
+static void freeze_start(Collect *collect) {
+        PyObject *site = lookup_module("site"), *variables = variables_of(site);
+        PyObject *spec = variables ? lookup(variables, "__spec__") : NULL;
+        PyObject *runs = spec ? PyObject_GetAttrString(spec, "_initializing") : NULL;
+
+        PyErr_Clear();
+        if (runs == Py_True && freeze_learn(collect) && facts_gc_may_move()) {
+                freeze_all(collect);
+                rejuvenate(variables_of(lookup_module("__main__")));
+        }
+        Py_XDECREF(runs);
 }
 
 static void hold(Collect *collect) {
@@ -138,13 +166,9 @@ static bool release(Collect *collect) {
         return true;
 }
 
-/* Is the program to have frozen what is alive? If it once was not, it is late. Not in subinterpreters: at their end 3.11 leaves
- * what is frozen in lists that are gone. */
-static bool freezes_now(Collect *collect) {
-        if (collect->policy != COLLECT_FREEZE || collect->late)
-                return false;
-        collect->late = PyInterpreterState_Get() != PyInterpreterState_Main() || !few_are_alive();
-        return !collect->late;
+/* Not in subinterpreters: at their end 3.11 leaves what is frozen in lists that are gone. */
+static bool freezes(const Collect *collect) {
+        return collect->policy == COLLECT_FREEZE && PyInterpreterState_Get() == PyInterpreterState_Main();
 }
 
 void collect_pause(Collect *collect) {
@@ -157,24 +181,49 @@ void collect_resume(Collect *collect, bool active) {
         collect->paused = false;
         if (collect->held)
                 release(collect);
-        if (active && collect->known && freezes_now(collect))
-                collect_freeze(collect);
+        if (active && collect->known && freezes(collect))
+                freeze_start(collect);
 }
 
+/* What is to be frozen is what is of the youngest generation at the end, so nothing is at the beginning. */
 void collect_begin(Collect *collect) {
+        running++;
         if (collect->depth++ > 0 || collect->paused || !collect->known || collect->policy == COLLECT_STOCK)
                 return;
-        collect->freezes = freezes_now(collect);
+        collect->freezes = freezes(collect) && facts_gc_alive() <= ALIVE_MAX && facts_gc_may_move();
+        if (collect->freezes)
+                facts_gc_move(&facts_generations()[0].head, &facts_generations()[1].head);
         hold(collect);
 }
 
-void collect_end(Collect *collect) {
+void collect_end(Collect *collect, PyObject *module) {
+        PyObject *type, *value, *traceback;
+        struct gc_generation *generations;
+        bool lasted;
+
+        running--;
         if (--collect->depth > 0 || collect->paused || !collect->held)
                 return;
-        if (release(collect))
-                facts_gc_age();
-        if (collect->freezes)
-                collect_freeze(collect);
+        generations = facts_generations();
+        lasted = release(collect);
+        if (!facts_gc_may_move())
+                return;
+        if (collect->freezes) {
+                PyErr_Fetch(&type, &value, &traceback);
+                if (freeze_learn(collect)) {
+                        rejuvenate_module(module);
+                        freeze_youngest(collect);
+                }
+                PyErr_Restore(type, value, traceback);
+        } else if (lasted) {
+                facts_gc_move(&generations[0].head, &generations[FACTS_GENERATIONS - 1].head);
+        }
+}
+
+void collect_forked(Collect *collect) {
+        collect->depth = running;
+        if (running == 0 && collect->held)
+                release(collect);
 }
 
 #else
@@ -196,7 +245,12 @@ void collect_begin(Collect *collect) {
         (void)collect;
 }
 
-void collect_end(Collect *collect) {
+void collect_end(Collect *collect, PyObject *module) {
+        (void)collect;
+        (void)module;
+}
+
+void collect_forked(Collect *collect) {
         (void)collect;
 }
 

@@ -10,10 +10,10 @@
  *
  *      stock       nothing is changed
  *      hold        no collection starts by itself while the outermost served import runs
- *      freeze      that, and what is alive at its end, as well as at that of activation, is moved to the permanent
- *                  generation, as gc.freeze() does, so that nothing walks over it again, at the end of the process
- *                  neither. But not the variables of __main__: its functions lead back to them, so they would never
- *                  be cleared, and a file that one of them holds never be flushed
+ *      freeze      that, and what the import made is moved to the permanent generation, as gc.freeze() does with all, so
+ *                  that nothing walks over it again, at the end of the process neither. Likewise what there is when
+ *                  site activates us, but for the variables of __main__. What the program makes itself, between
+ *                  imports, stays where it is: at exit it is finalised as ever, and its files are flushed
  *
  * A hold lends the youngest generation a number of allocations before its threshold counts. So whatever a module
  * sees or sets (gc.isenabled(), thresholds, callbacks, gc.collect()) is as it was; a collection that it asks for
@@ -35,13 +35,12 @@ typedef enum CollectPolicy {
 /* One interpreter's. All zeros: nothing is known, and stock is the policy. */
 typedef struct Collect {
         CollectPolicy policy;
-        bool chosen;    /* by the environment or the program */
-        bool known;     /* where the interpreter counts has been found, and seen to count */
-        bool paused;    /* by activation, that runs */
-        unsigned depth; /* of served imports that run */
-        bool held;      /* by activation, or the outermost of them */
-        bool freezes;   /* and what that made is to be frozen */
-        bool late; /* the program has had too much of its own once: counting it before each import takes time */
+        bool chosen;      /* by the environment or the program */
+        bool known;       /* where the interpreter counts has been found, and seen to count */
+        bool paused;      /* by activation, that runs */
+        unsigned depth;   /* of served imports that run */
+        bool held;        /* by activation, or the outermost of them */
+        bool freezes;     /* and what that made is to be frozen */
         int count;        /* before the hold */
         PyObject *freeze; /* gc.freeze(), NULL until it is needed */
 } Collect;
@@ -50,7 +49,7 @@ typedef struct Collect {
 int collect_policy_from_name(const char *name);
 const char *collect_policy_name(CollectPolicy policy);
 
-/* Choose for good, or until the program does so again: then it may be early again as well. */
+/* Choose for good, or until the program does so again. */
 void collect_choose(Collect *collect, CollectPolicy policy);
 
 /* What is in force unless somebody has chosen. */
@@ -60,13 +59,16 @@ void collect_suggest(Collect *collect, CollectPolicy policy);
 void collect_learn(Collect *collect);
 
 /* Before and after activation, which is our doing and none of the program's: no collection starts by it, nor earlier for it.
- * @active: it came to something, so that what site has imported is frozen as well, if anything is to be. */
+ * @active: it came to something, so that what there is by then is frozen as well, if it is site that runs. */
 void collect_pause(Collect *collect);
 void collect_resume(Collect *collect, bool active);
 
-/* Before and after each served import, with whatever exception is set. */
+/* Before and after the execution of each served @module, with whatever exception is set. */
 void collect_begin(Collect *collect);
-void collect_end(Collect *collect);
+void collect_end(Collect *collect, PyObject *module);
+
+/* In a child that was forked: the imports of other threads are not in it. */
+void collect_forked(Collect *collect);
 
 void collect_forget(Collect *collect);
 

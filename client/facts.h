@@ -382,30 +382,54 @@ static inline struct gc_generation *facts_generations(void) {
                                         _Alignof(struct gc_generation) * _Alignof(struct gc_generation));
 }
 
-/* Moves the youngest generation into the oldest, as collections do with what stays alive. 3.14 began with generations of
- * another kind. */
-static inline void facts_gc_age(void) {
-#if !FACTS_IS(14)
-        struct gc_generation *generations = facts_generations();
-        PyGC_Head *from = &generations[0].head, *to = &generations[FACTS_GENERATIONS - 1].head, *first, *last,
-                  *before;
+/* The words of an object's head hold more in their low bits, which is left alone. */
+#define FACTS_GC_BITS ((uintptr_t)3)
 
-        first = _PyGCHead_NEXT(from);
-        if (first == from || PyInterpreterState_Get()->gc.collecting)
-                return;
-        last = _PyGCHead_PREV(from);
-        before = _PyGCHead_PREV(to);
-        _PyGCHead_SET_NEXT(before, first);
-        _PyGCHead_SET_PREV(first, before);
-        _PyGCHead_SET_NEXT(last, to);
-        _PyGCHead_SET_PREV(to, last);
-        from->_gc_next = from->_gc_prev = (uintptr_t)from;
-#endif
+static inline PyGC_Head *facts_gc_next(const PyGC_Head *head) {
+        return (PyGC_Head *)(head->_gc_next & ~FACTS_GC_BITS);
 }
 
-/* The next object of a generation, whatever else the word holds in its low bits. */
-static inline const PyGC_Head *facts_gc_next(const PyGC_Head *head) {
-        return (const PyGC_Head *)(head->_gc_next & ~(uintptr_t)3);
+static inline PyGC_Head *facts_gc_last(const PyGC_Head *list) {
+        return (PyGC_Head *)(list->_gc_prev & ~FACTS_GC_BITS);
+}
+
+static inline void facts_gc_link(PyGC_Head *before, PyGC_Head *after) {
+        before->_gc_next = (before->_gc_next & FACTS_GC_BITS) | (uintptr_t)after;
+        after->_gc_prev = (after->_gc_prev & FACTS_GC_BITS) | (uintptr_t)before;
+}
+
+static inline void facts_gc_init(PyGC_Head *list) {
+        list->_gc_next = list->_gc_prev = (uintptr_t)list;
+}
+
+/* Moves all objects of a list to the end of another one. */
+static inline void facts_gc_move(PyGC_Head *from, PyGC_Head *to) {
+        PyGC_Head *first = facts_gc_next(from), *last = facts_gc_last(from);
+
+        if (first == from)
+                return;
+        facts_gc_link(facts_gc_last(to), first);
+        facts_gc_link(last, to);
+        facts_gc_init(from);
+}
+
+/* May objects be moved from generation to generation? 3.14.0 to 3.14.4 have generations of another kind, and mark the objects
+ * of each; and while a collection runs, objects are in lists of its own. */
+static inline bool facts_gc_may_move(void) {
+#if FACTS_IS(14)
+        if (Py_Version < 0x030E0500)
+                return false;
+#endif
+        return !PyInterpreterState_Get()->gc.collecting;
+}
+
+/* About how many objects are alive that are not frozen, as the collector counts them: without those of the middle
+ * generation. */
+static inline Py_ssize_t facts_gc_alive(void) {
+        Py_ssize_t alive = facts_generations()->count;
+
+        alive += PyInterpreterState_Get()->gc.long_lived_total;
+        return alive + PyInterpreterState_Get()->gc.long_lived_pending;
 }
 
 #else

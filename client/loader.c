@@ -171,7 +171,7 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
         facts_call_counted();
         if (result)
                 metadata_learn(state, module);
-        collect_end(&state->collect);
+        collect_end(&state->collect, module);
         if (result)
                 regex_executed(state, module);
         if (result && shortcuts_consider(state) < 0)

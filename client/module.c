@@ -23,6 +23,7 @@
 #include "root.h"
 #include "shimport.pb-c.h"
 #include "shortcuts.h"
+#include "sieve.h"
 #include "state.h"
 #include "stock.h"
 #include "tag.h"
@@ -130,6 +131,32 @@ static PyObject *executable_new(void) {
         return PyUnicode_EncodeFSDefault(path);
 }
 
+static PyObject *forked_call(PyObject *self, PyObject *args) {
+        ModuleState *state = ((Sieve *)self)->state;
+
+        (void)args;
+        if (state)
+                collect_forked(&state->collect);
+        Py_RETURN_NONE;
+}
+
+/* To be called in children, see os.register_at_fork(). */
+static int forks_install(ModuleState *state) {
+        static PyMethodDef call = { "shimport_forked", forked_call, METH_NOARGS, NULL };
+        PyObject *posix = lookup_module("posix"),
+                 *callable = PyCFunction_New(&call, (PyObject *)state->sieve);
+        PyObject *none = PyTuple_New(0), *keywords = Py_BuildValue("{s:O}", "after_in_child", callable);
+        PyObject *function = posix ? PyObject_GetAttrString(posix, "register_at_fork") : NULL;
+        PyObject *result = function && none && keywords ? PyObject_Call(function, none, keywords) : NULL;
+
+        Py_XDECREF(callable);
+        Py_XDECREF(none);
+        Py_XDECREF(keywords);
+        Py_XDECREF(function);
+        Py_XDECREF(result);
+        return result || !posix ? 0 : -1;
+}
+
 static int activate(ModuleState *state) {
         PyObject *path;
         int r;
@@ -154,7 +181,7 @@ static int activate(ModuleState *state) {
                 return 1;
         state->active = true;
         state->reason[0] = '\0';
-        if (finder_install(state) < 0 || shortcuts_install(state) < 0) {
+        if (finder_install(state) < 0 || shortcuts_install(state) < 0 || forks_install(state) < 0) {
                 state->active = false;
                 return -1;
         }
