@@ -110,9 +110,17 @@ static bool freeze_learn(Collect *collect) {
         return collect->freeze;
 }
 
+/* gc.freeze() counts from 0 again, which would keep the next collection away, of what is not frozen. */
 static void freeze_all(Collect *collect) {
-        PyObject *result = PyObject_CallNoArgs(collect->freeze);
+        struct gc_generation *generations = facts_generations();
+        int counts[FACTS_GENERATIONS];
+        PyObject *result;
 
+        for (size_t i = 0; i < ELEMENTSOF(counts); i++)
+                counts[i] = generations[i].count;
+        result = PyObject_CallNoArgs(collect->freeze);
+        for (size_t i = 0; i < ELEMENTSOF(counts); i++)
+                generations[i].count = counts[i];
         if (!result)
                 PyErr_Clear();
         Py_XDECREF(result);

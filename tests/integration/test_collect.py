@@ -320,6 +320,18 @@ def test_who_has_much_alive_no_more_is_not_left_alone(room):
         """, "freeze") == [0, True]
 
 
+def test_freeze_keeps_no_collection_away(room):
+    assert room({"small": "x = 1"}, """
+        import gc, json
+        gc.collect()
+        gc.collect(0), gc.collect(0)
+        alive = [{i} for i in range(300)]
+        before = gc.get_count()
+        import small
+        print(json.dumps([one >= other for one, other in zip(gc.get_count(), before)]))
+        """, "freeze") == [True, True, True]
+
+
 def test_freeze_does_not_leave_the_module_gc_behind(room):
     assert room({"small": "x = 1"}, "import json, small, sys; print(json.dumps('gc' in sys.modules))", "freeze") is False
 
