@@ -64,8 +64,8 @@ finish:
         return spec;
 }
 
-/* Is an origin of @length characters a file of so many in a directory of one name or more? importlib would leave out further
- * slashes. */
+/* Does an origin that ends with a file name of so many characters say a directory and one slash before it, as paths that finders
+ * join do? Of others importlib makes something else. */
 static bool is_in_directory(PyObject *origin, Py_ssize_t file_length) {
         Py_ssize_t at = PyUnicode_GET_LENGTH(origin) - file_length;
 
