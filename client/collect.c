@@ -41,6 +41,9 @@ void collect_suggest(Collect *collect, CollectPolicy policy) {
                 collect->policy = policy;
 }
 
+/* So many objects make any collection due. */
+#define COUNTED_MAX 2000
+
 #if FACTS_KNOWN
 
 /* Served imports of this thread that run. */
@@ -93,14 +96,22 @@ static PyObject *variables_of(PyObject *module) {
         return module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
 }
 
-/* It was made before it was executed. */
-static void rejuvenate_module(PyObject *module) {
+static PyObject *spec_of(PyObject *module) {
         PyObject *variables = variables_of(module);
 
-        rejuvenate(module);
-        rejuvenate(variables);
-        rejuvenate(variables ? lookup(variables, "__spec__") : NULL);
-        rejuvenate(variables ? lookup(variables, "__loader__") : NULL);
+        return variables ? lookup(variables, "__spec__") : NULL;
+}
+
+/* Is it importlib that makes the module? Of one that a program makes or executes again, what was made may be garbage soon. */
+static bool is_imported(PyObject *module) {
+        PyObject *spec = Py_XNewRef(spec_of(module));
+        PyObject *initializing = spec ? PyObject_GetAttrString(spec, "_initializing") : NULL;
+
+        if (!initializing)
+                PyErr_Clear();
+        Py_XDECREF(spec);
+        Py_XDECREF(initializing);
+        return initializing == Py_True;
 }
 
 /* Return: whether there is a gc.freeze() to call. */
@@ -126,11 +137,15 @@ static void freeze_all(Collect *collect) {
         Py_XDECREF(result);
 }
 
-/* What is older is out of its sight meanwhile. */
-static void freeze_youngest(Collect *collect) {
+/* Freeze what an import has made: the module, which there was before it was executed, and what is of the youngest generation.
+ * What is older is out of sight meanwhile. */
+static void freeze_made(Collect *collect, PyObject *module) {
         struct gc_generation *older = facts_generations() + 1;
         PyGC_Head aside[FACTS_GENERATIONS - 1];
 
+        rejuvenate(module);
+        rejuvenate(variables_of(module));
+        rejuvenate(spec_of(module));
         for (size_t i = 0; i < ELEMENTSOF(aside); i++) {
                 facts_gc_init(&aside[i]);
                 facts_gc_move(&older[i].head, &aside[i]);
@@ -143,16 +158,10 @@ static void freeze_youngest(Collect *collect) {
 /* What there is when site runs is the interpreter's, but the variables of the program to come: functions of its lead back to
  * them, and what they hold is to be finalised at exit. */
 static void freeze_start(Collect *collect) {
-        PyObject *site = lookup_module("site"), *variables = variables_of(site);
-        PyObject *spec = variables ? lookup(variables, "__spec__") : NULL;
-        PyObject *runs = spec ? PyObject_GetAttrString(spec, "_initializing") : NULL;
-
-        PyErr_Clear();
-        if (runs == Py_True && freeze_learn(collect) && facts_gc_may_move()) {
-                freeze_all(collect);
-                rejuvenate(variables_of(lookup_module("__main__")));
-        }
-        Py_XDECREF(runs);
+        if (!is_imported(lookup_module("site")) || !freeze_learn(collect) || !facts_gc_may_move())
+                return;
+        freeze_all(collect);
+        rejuvenate(variables_of(lookup_module("__main__")));
 }
 
 static void hold(Collect *collect) {
@@ -193,44 +202,73 @@ void collect_resume(Collect *collect, bool active) {
                 freeze_start(collect);
 }
 
-/* What is to be frozen is what is of the youngest generation at the end, so nothing is at the beginning. */
-void collect_begin(Collect *collect) {
+/* Have what has been made count for the next collection, up to one's worth, as without a hold. Return: how much. */
+static int count_made(void) {
+        struct gc_generation *youngest = &facts_generations()[0];
+        int n = 0;
+
+        for (PyGC_Head *at = facts_gc_next(&youngest->head); at != &youngest->head && n < COUNTED_MAX;
+             at = facts_gc_next(at))
+                n++;
+        youngest->count += n;
+        return n;
+}
+
+/* Age what an import has made, as the collections would have done that have not been. */
+static void age_made(void) {
+        struct gc_generation *generations = facts_generations();
+
+        facts_gc_count_old(count_made());
+        facts_gc_move(&generations[0].head, &generations[FACTS_GENERATIONS - 1].head);
+}
+
+/* Is so little alive that what the import makes is most of it? */
+static bool is_early(void) {
+        int threshold = facts_generations()->threshold;
+
+        return facts_gc_alive(threshold < COUNTED_MAX ? threshold : COUNTED_MAX) <= ALIVE_MAX;
+}
+
+/* What there is is moved out of the youngest generation, so that what is in it at the end has been made meanwhile. */
+void collect_begin(Collect *collect, PyObject *module) {
+        PyObject *type, *value, *traceback;
+
         running++;
         if (collect->depth++ > 0 || collect->paused || !collect->known || collect->policy == COLLECT_STOCK)
                 return;
-        collect->freezes = freezes(collect) && facts_gc_alive() <= ALIVE_MAX && facts_gc_may_move();
-        if (collect->freezes)
+        PyErr_Fetch(&type, &value, &traceback);
+        collect->lasting = is_imported(module);
+        collect->freezes = collect->lasting && freezes(collect) && is_early() && facts_gc_may_move();
+        PyErr_Restore(type, value, traceback);
+        if (facts_gc_may_move())
                 facts_gc_move(&facts_generations()[0].head, &facts_generations()[1].head);
         hold(collect);
 }
 
 void collect_end(Collect *collect, PyObject *module) {
         PyObject *type, *value, *traceback;
-        struct gc_generation *generations;
-        bool lasted;
+        bool unbroken;
 
         running--;
         if (--collect->depth > 0 || collect->paused || !collect->held)
                 return;
-        generations = facts_generations();
-        lasted = release(collect);
+        unbroken = release(collect);
         if (!facts_gc_may_move())
                 return;
-        if (collect->freezes) {
-                PyErr_Fetch(&type, &value, &traceback);
-                if (freeze_learn(collect)) {
-                        rejuvenate_module(module);
-                        freeze_youngest(collect);
-                }
-                PyErr_Restore(type, value, traceback);
-        } else if (lasted) {
-                facts_gc_move(&generations[0].head, &generations[FACTS_GENERATIONS - 1].head);
-        }
+        PyErr_Fetch(&type, &value, &traceback);
+        if (collect->freezes && freeze_learn(collect))
+                freeze_made(collect, module);
+        else if (unbroken && collect->lasting)
+                age_made();
+        else if (unbroken)
+                count_made();
+        PyErr_Restore(type, value, traceback);
 }
 
+/* Its import, if it is in one, may well be the program. */
 void collect_forked(Collect *collect) {
         collect->depth = running;
-        if (running == 0 && collect->held)
+        if (collect->held)
                 release(collect);
 }
 
@@ -249,8 +287,9 @@ void collect_resume(Collect *collect, bool active) {
         (void)active;
 }
 
-void collect_begin(Collect *collect) {
+void collect_begin(Collect *collect, PyObject *module) {
         (void)collect;
+        (void)module;
 }
 
 void collect_end(Collect *collect, PyObject *module) {

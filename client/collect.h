@@ -18,7 +18,9 @@
  * A hold lends the youngest generation a number of allocations before its threshold counts. So whatever a module
  * sees or sets (gc.isenabled(), thresholds, callbacks, gc.collect()) is as it was; a collection that it asks for
  * itself ends the hold; and a module whose body never ends is collected again when the loan is used up. What the
- * import made is then of the oldest generation, where collections would have moved what is still alive.
+ * import made is then of the oldest generation, where collections would have moved what is still alive, and what was
+ * young before is of the middle one. It counts for the next collections. Of a module that a program executes itself, or
+ * again, what it made stays young.
  */
 
 #include <Python.h>
@@ -40,7 +42,8 @@ typedef struct Collect {
         bool paused;      /* by activation, that runs */
         unsigned depth;   /* of served imports that run */
         bool held;        /* by activation, or the outermost of them */
-        bool freezes;     /* and what that made is to be frozen */
+        bool lasting;     /* and what that makes is a module's that is there to stay */
+        bool freezes;     /* and is to be frozen */
         int count;        /* before the hold */
         PyObject *freeze; /* gc.freeze(), NULL until it is needed */
 } Collect;
@@ -64,10 +67,10 @@ void collect_pause(Collect *collect);
 void collect_resume(Collect *collect, bool active);
 
 /* Before and after the execution of each served @module, with whatever exception is set. */
-void collect_begin(Collect *collect);
+void collect_begin(Collect *collect, PyObject *module);
 void collect_end(Collect *collect, PyObject *module);
 
-/* In a child that was forked: the imports of other threads are not in it. */
+/* In a child that was forked: it has none of the imports of other threads, and nothing is held in it. */
 void collect_forked(Collect *collect);
 
 void collect_forget(Collect *collect);

@@ -423,10 +423,16 @@ static inline bool facts_gc_may_move(void) {
         return !PyInterpreterState_Get()->gc.collecting;
 }
 
-/* About how many objects are alive that are not frozen, as the collector counts them: without those of the middle
- * generation. */
-static inline Py_ssize_t facts_gc_alive(void) {
-        Py_ssize_t alive = facts_generations()->count;
+/* Objects that are of the oldest generation since the last collection of that. */
+static inline void facts_gc_count_old(int n) {
+        PyInterpreterState_Get()->gc.long_lived_pending += n;
+}
+
+/* About how many objects are alive that are not frozen, by what the collector counts itself. Of the middle generation it counts
+ * the collections that moved objects there, of @each at most. */
+static inline Py_ssize_t facts_gc_alive(Py_ssize_t each) {
+        const struct gc_generation *generations = facts_generations();
+        Py_ssize_t alive = generations[0].count + generations[1].count * each;
 
         alive += PyInterpreterState_Get()->gc.long_lived_total;
         return alive + PyInterpreterState_Get()->gc.long_lived_pending;

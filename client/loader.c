@@ -165,7 +165,7 @@ static PyObject *loader_exec_module(PyObject *self, PyObject *module) {
 
         if (!state || (loader_step_back(state, self, module) < 0 && !memory_was_short()))
                 return NULL;
-        collect_begin(&state->collect);
+        collect_begin(&state->collect, module);
         facts_call_not_counted();
         result = stock_call(state, state->names.exec_module, self, module);
         facts_call_counted();
