@@ -14,6 +14,9 @@
 /* A program that has more objects than that, alive before an import and not frozen, imports late: it is left alone. */
 #define ALIVE_MAX 50000
 
+/* So many objects make any collection due. */
+#define COUNTED_MAX 2000
+
 static const char *const names[] = {
         [COLLECT_STOCK] = "stock",
         [COLLECT_HOLD] = "hold",
@@ -40,9 +43,6 @@ void collect_suggest(Collect *collect, CollectPolicy policy) {
         if (!collect->chosen)
                 collect->policy = policy;
 }
-
-/* So many objects make any collection due. */
-#define COUNTED_MAX 2000
 
 #if FACTS_KNOWN
 
@@ -92,19 +92,9 @@ static void rejuvenate(PyObject *object) {
         }
 }
 
-static PyObject *variables_of(PyObject *module) {
-        return module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
-}
-
-static PyObject *spec_of(PyObject *module) {
-        PyObject *variables = variables_of(module);
-
-        return variables ? lookup(variables, "__spec__") : NULL;
-}
-
 /* Is it importlib that makes the module? Of one that a program makes or executes again, what was made may be garbage soon. */
 static bool is_imported(PyObject *module) {
-        PyObject *spec = Py_XNewRef(spec_of(module));
+        PyObject *spec = Py_XNewRef(lookup_variable(module, "__spec__"));
         PyObject *initializing = spec ? PyObject_GetAttrString(spec, "_initializing") : NULL;
 
         if (!initializing)
@@ -144,8 +134,8 @@ static void freeze_made(Collect *collect, PyObject *module) {
         PyGC_Head aside[FACTS_GENERATIONS - 1];
 
         rejuvenate(module);
-        rejuvenate(variables_of(module));
-        rejuvenate(spec_of(module));
+        rejuvenate(lookup_variables(module));
+        rejuvenate(lookup_variable(module, "__spec__"));
         for (size_t i = 0; i < ELEMENTSOF(aside); i++) {
                 facts_gc_init(&aside[i]);
                 facts_gc_move(&older[i].head, &aside[i]);
@@ -161,7 +151,7 @@ static void freeze_start(Collect *collect) {
         if (!is_imported(lookup_module("site")) || !freeze_learn(collect) || !facts_gc_may_move())
                 return;
         freeze_all(collect);
-        rejuvenate(variables_of(lookup_module("__main__")));
+        rejuvenate(lookup_variables(lookup_module("__main__")));
 }
 
 static void hold(Collect *collect) {
@@ -231,16 +221,15 @@ static bool is_early(void) {
 
 /* What there is is moved out of the youngest generation, so that what is in it at the end has been made meanwhile. */
 void collect_begin(Collect *collect, PyObject *module) {
-        PyObject *type, *value, *traceback;
+        bool movable;
 
         running++;
         if (collect->depth++ > 0 || collect->paused || !collect->known || collect->policy == COLLECT_STOCK)
                 return;
-        PyErr_Fetch(&type, &value, &traceback);
+        movable = facts_gc_may_move();
         collect->lasting = is_imported(module);
-        collect->freezes = collect->lasting && freezes(collect) && is_early() && facts_gc_may_move();
-        PyErr_Restore(type, value, traceback);
-        if (facts_gc_may_move())
+        collect->freezes = movable && collect->lasting && freezes(collect) && is_early();
+        if (movable)
                 facts_gc_move(&facts_generations()[0].head, &facts_generations()[1].head);
         hold(collect);
 }

@@ -66,7 +66,7 @@ void collect_learn(Collect *collect);
 void collect_pause(Collect *collect);
 void collect_resume(Collect *collect, bool active);
 
-/* Before and after the execution of each served @module, with whatever exception is set. */
+/* Before the execution of each served @module, without an exception, and after it, with whatever is set. */
 void collect_begin(Collect *collect, PyObject *module);
 void collect_end(Collect *collect, PyObject *module);
 

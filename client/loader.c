@@ -7,6 +7,7 @@
 #include "audit.h"
 #include "code.h"
 #include "create.h"
+#include "lookup.h"
 #include "metadata.h"
 #include "place.h"
 #include "pyc.h"
@@ -135,7 +136,7 @@ static PyObject *loader_as_stock(ModuleState *state, PyObject *self) {
  * cannot be made to answer anything but the truth. What a program has changed stays as it is.
  */
 static int loader_step_back(ModuleState *state, PyObject *self, PyObject *module) {
-        PyObject *dict = PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+        PyObject *dict = lookup_variables(module);
         PyObject *spec = dict ? PyDict_GetItemWithError(dict, state->names.__spec__) : NULL;
         PyObject *own = spec ? PyDict_GetItemWithError(dict, state->names.__loader__) : NULL, *found, *stock;
         int r;

@@ -21,12 +21,24 @@ static inline PyObject *lookup(PyObject *dict, const char *name) {
         return item;
 }
 
+/* A module's variables. */
+static inline PyObject *lookup_variables(PyObject *module) {
+        return module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+}
+
+/* A variable of a module. */
+static inline PyObject *lookup_variable(PyObject *module, const char *name) {
+        PyObject *variables = lookup_variables(module);
+
+        return variables ? lookup(variables, name) : NULL;
+}
+
 /* A variable of the module sys. */
 static inline PyObject *lookup_sys(const char *name) {
         PyObject *modules = PyImport_GetModuleDict();
         PyObject *sys = modules && PyDict_Check(modules) ? lookup(modules, "sys") : NULL;
 
-        return sys && PyModule_Check(sys) ? lookup(PyModule_GetDict(sys), name) : NULL;
+        return lookup_variable(sys, name);
 }
 
 /* What sys.modules has. */

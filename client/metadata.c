@@ -272,7 +272,7 @@ static int metadata_begin(ModuleState *state, PyObject *dict) {
 }
 
 void metadata_learn(ModuleState *state, PyObject *module) {
-        PyObject *dict = PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+        PyObject *dict = lookup_variables(module);
         PyObject *name = dict ? PyDict_GetItemWithError(dict, state->names.__name__) : NULL;
 
         if (!name || !PyUnicode_Check(name) || PyUnicode_CompareWithASCIIString(name, "importlib.metadata"))

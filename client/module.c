@@ -349,7 +349,7 @@ static const char *reason_for_stock(ModuleState *state) {
                 return "the program has put methods of its own in the place of FileFinder's or "
                        "SourceFileLoader's";
         if (stock_pycs_are_moved(state))
-                return "sys.pycache_prefix is set";
+                return "sys.pycache_prefix is set, or sys.flags or sys.implementation has been changed";
         if (audit_is_on())
                 return "an audit hook is set, and is to see what is opened";
         return NULL;

@@ -334,9 +334,7 @@ static void hook_release(Regex *regex) {
 
 /* Return: the dict of a module that is a global variable in a namespace, borrowed, or NULL. */
 static PyObject *namespace_in(PyObject *namespace, const char *name) {
-        PyObject *module = lookup(namespace, name);
-
-        return module && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+        return lookup_variables(lookup(namespace, name));
 }
 
 /* Return: 0, 1 if `re` is not as expected, or -1 with an exception. */

@@ -126,7 +126,7 @@ typedef enum StockClass {
 #define STOCK_CLASS_METHODS 10
 #define STOCK_FUNCTIONS 3
 
-/* What is in the names of pycs: sys.implementation, its cache_tag, sys.flags. */
+/* What the names of pycs are made of: sys.flags, sys.implementation, and the cache_tag of that. */
 #define STOCK_PYC_NAMES 3
 
 typedef struct Counters {

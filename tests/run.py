@@ -43,7 +43,7 @@ def run_units(results):
             text, code = ended.stdout.decode(errors="replace"), ended.returncode
         except subprocess.TimeoutExpired as error:
             text, code = (error.stdout or b"").decode(errors="replace"), "timeout"
-        counts = count([report]) if report.exists() else None
+        counts = count(read_cases([report])) if report.exists() else None
         if counts is None or code != 0 and counts[1] == 0:  # it crashed, or a sanitizer spoke up at the end
             report = results / f"{program.name}-ended.xml"
             write_result(report, program.name, "ends well", "failure", f"exit status {code}\n{text}")
@@ -81,19 +81,20 @@ def verdict(case):
     return "skipped" if "skipped" in verdicts else "passed"
 
 
-def cases(files):
+def read_cases(files):
+    """Every test case in the JUnit files."""
     return [case for file in files for case in xml.parse(file).iter("testcase")]
 
 
-def count(files):
-    """Passed, failed, skipped: of every test case in the JUnit files."""
-    verdicts = [verdict(case) for case in cases(files)]
+def count(cases):
+    """Passed, failed, skipped."""
+    verdicts = [verdict(case) for case in cases]
     return tuple(verdicts.count(each) for each in ("passed", "failed", "skipped"))
 
 
-def failures(files):
+def failures(cases):
     """A line for each test case that failed: its name, and the beginning of what it said."""
-    for case in cases(files):
+    for case in cases:
         if verdict(case) == "failed":
             text = " ".join(child.get("message") or child.text or "" for child in case if child.tag in ("failure", "error"))
             said = " ".join(text.split())[:200]
@@ -122,9 +123,9 @@ def main():
         if options.integration:
             run_integration(results, options.pytest)
         directories = [results]
-    files = [file for directory in directories for file in sorted(directory.glob("*.xml"))]
-    counts = count(files)
-    for line in failures(files):
+    cases = read_cases(file for directory in directories for file in sorted(directory.glob("*.xml")))
+    counts = count(cases)
+    for line in failures(cases):
         print(line)
     if sum(counts) == 0:
         print("no test was run")

@@ -298,6 +298,7 @@ print(json.dumps(shimport.explain("module")))
     whys = {
         "": ("served", "served from"),
         "sys.pycache_prefix = '/nowhere'": ("stock", "sys.pycache_prefix is set"),
+        "sys.implementation.cache_tag = 'mine'": ("stock", "sys.implementation has been changed"),
         "sys.addaudithook(lambda *args: None)": ("stock", "an audit hook"),
         "import importlib.machinery as m; m.FileFinder.find_spec = lambda self, *a, f=m.FileFinder.find_spec: f(self, *a)": ("stock", "methods of its own"),
         f"open({str(tmp_path / 'other.py')!r}, 'a').write('2')": ("stale", "validated by stat"),
