@@ -117,7 +117,7 @@ finish:
 
 /* A loader of stock's for the same file. NULL: without an exception if a program has put more into ours. */
 static PyObject *loader_as_stock(ModuleState *state, PyObject *self) {
-        PyObject *dict = PyObject_GetAttr(self, state->names.__dict__), *stock = NULL;
+        PyObject *dict = instance_dict(&state->names, self), *stock = NULL;
         PyObject *name, *path;
 
         if (!dict)

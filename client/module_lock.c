@@ -321,9 +321,9 @@ static int attribute_learn(ModuleLocks *locks, PyObject *name, PyObject *value, 
 }
 
 /* Learn from a fresh lock. Return: as attribute_learn(). */
-static int attributes_learn(ModuleLocks *locks, PyObject *lock) {
+static int attributes_learn(ModuleLocks *locks, const Names *names, PyObject *lock) {
         PyObject *const makers[2] = { locks->guards[0].value, locks->guards[1].value };
-        PyObject *dict = PyObject_GetAttrString(lock, "__dict__"), *key, *value;
+        PyObject *dict = instance_dict(names, lock), *key, *value;
         Py_ssize_t at = 0;
         int r = dict ? 0 : -1;
 
@@ -375,9 +375,9 @@ static int are_alike(const ModuleLocks *locks, PyObject *one, PyObject *other) {
 
 /* Learn how locks are made, and that one which this thread has acquired is as those that are made here. Return: 0; 1 if
  * not; -1 with an exception. */
-static int learn(ModuleLocks *locks, PyObject *name) {
+static int learn(ModuleLocks *locks, const Names *names, PyObject *name) {
         PyObject *lock = PyObject_CallOneArg((PyObject *)locks->type, name), *acquired = NULL, *made = NULL;
-        int r = lock ? attributes_learn(locks, lock) : -1;
+        int r = lock ? attributes_learn(locks, names, lock) : -1;
 
         if (r == 0) {
                 acquired = PyObject_CallMethod(lock, "acquire", NULL);
@@ -453,7 +453,7 @@ int module_lock_install(ModuleState *state) {
         Py_XDECREF(name);
         r = used < 0 ? -1 : guards_learn(locks, state->bootstrap);
         if (r == 0)
-                r = learn(locks, locks->manager_name);
+                r = learn(locks, &state->names, locks->manager_name);
         if (r == 0)
                 r = used ? splice_manager(state) : splice_locks(state);
         if (r == 0)

@@ -14,24 +14,13 @@ static bool is_constant(PyObject *value) {
         return value == Py_None || PyBool_Check(value);
 }
 
-/* An instance's dict, which it has no longer: where one that still has it ends, CPython 3.13 and later need memory, and
- * write of it if there is none (PyObject_ClearManagedDict(), Objects/dictobject.c). */
-static PyObject *dict_taken_from(PyObject *instance) {
-        PyObject *dict = PyObject_GenericGetDict(instance, NULL), *empty = dict ? PyDict_New() : NULL;
-
-        if (!empty || PyObject_GenericSetDict(instance, empty, NULL) < 0)
-                Py_CLEAR(dict);
-        Py_XDECREF(empty);
-        return dict;
-}
-
 int spec_learn(ModuleState *state, PyObject *bootstrap_external) {
         PyObject *spec = NULL, *dict = NULL, *key, *value, *attribute;
         Py_ssize_t at = 0;
         int r = -1;
 
         spec = PyObject_CallMethod(bootstrap_external, "spec_from_file_location", "ss", "m", "/m.py");
-        dict = spec ? dict_taken_from(spec) : NULL;
+        dict = spec ? instance_dict(&state->names, spec) : NULL;
         if (!dict)
                 goto finish;
         r = 1;

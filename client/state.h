@@ -227,6 +227,24 @@ static inline PyObject *instance_new(PyTypeObject *type) {
         return instance;
 }
 
+/*
+ * An instance's dict, in a new reference, that the instance keeps, but does not share its values with: by having another for
+ * a moment. Where one that shares them ends, CPython 3.13 and later need memory, and write of it if there is none:
+ * PyObject_ClearManagedDict(), Objects/dictobject.c. PyObject_GenericSetDict() of 3.13 would leave them shared.
+ */
+static inline PyObject *instance_dict(const Names *names, PyObject *instance) {
+        PyObject *dict = PyObject_GetAttr(instance, names->__dict__);
+#if PY_VERSION_HEX >= 0x030D0000
+        PyObject *other = dict ? PyDict_New() : NULL;
+
+        if (!other || PyObject_SetAttr(instance, names->__dict__, other) < 0 ||
+            PyObject_SetAttr(instance, names->__dict__, dict) < 0)
+                Py_CLEAR(dict);
+        Py_XDECREF(other);
+#endif
+        return dict;
+}
+
 /* One line to stderr if SHIMPORT_DEBUG=1. */
 void state_debug(const ModuleState *state, const char *format, ...) __attribute__((__format__(printf, 2, 3)));
 

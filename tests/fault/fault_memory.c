@@ -155,35 +155,39 @@ __attribute__((section("fault_evaluator"), noinline)) static void *evaluate(void
         return result;
 }
 
-/* PyEval_EvalCode(), which has a frame made for code that exec() or eval() was given. */
-static Range eval_code;
+/*
+ * What else does the interpreter's own work: PyEval_EvalCode() has a frame made for code that exec() or eval() was given,
+ * and eval() compiles, which 3.11 and 3.13 end some processes for if memory fails meanwhile: _testcapi.set_nomemory() shows
+ * it without us.
+ */
+static uintptr_t eval_code, builtin_eval;
 
-static void note_eval_code(void) {
-        void *address = dlsym(RTLD_DEFAULT, "PyEval_EvalCode");
-        const ElfW(Sym) *symbol = NULL;
-        Dl_info info;
+static void note_interpreter(void) {
+        void *(*builtins)(void) = (void *(*)(void))dlsym(RTLD_DEFAULT, "PyEval_GetBuiltins");
+        void *(*item)(void *, const char *) =
+                (void *(*)(void *, const char *))dlsym(RTLD_DEFAULT, "PyDict_GetItemString");
+        void *(*function)(void *) = (void *(*)(void *))dlsym(RTLD_DEFAULT, "PyCFunction_GetFunction");
 
-        if (address && dladdr1(address, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol) {
-                eval_code.begin = (uintptr_t)address;
-                eval_code.end = eval_code.begin + symbol->st_size;
-        }
+        eval_code = (uintptr_t)dlsym(RTLD_DEFAULT, "PyEval_EvalCode");
+        builtin_eval = (uintptr_t)function(item(builtins(), "eval"));
 }
 
-static bool is_evaluator(uintptr_t address) {
+static bool is_of_interpreter(struct _Unwind_Context *context) {
+        uintptr_t address = _Unwind_GetIP(context), function = _Unwind_GetRegionStart(context);
+
         return (address >= (uintptr_t)__start_fault_evaluator &&
                 address < (uintptr_t)__stop_fault_evaluator) ||
-               address - eval_code.begin < eval_code.end - eval_code.begin;
+               function == eval_code || function == builtin_eval;
 }
 
 static _Unwind_Reason_Code look_at_frame(struct _Unwind_Context *context, void *userdata) {
-        uintptr_t address = _Unwind_GetIP(context);
         bool *is_ours = userdata;
 
-        *is_ours = address - ours.begin < ours.end - ours.begin;
-        return *is_ours || is_evaluator(address) ? _URC_END_OF_STACK : _URC_NO_REASON;
+        *is_ours = _Unwind_GetIP(context) - ours.begin < ours.end - ours.begin;
+        return *is_ours || is_of_interpreter(context) ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
-/* Is our code the one that asks, and no Python code that it has called? */
+/* Is our code the one that asks, and not what it has called of the interpreter's own work? */
 static bool python_call_is_ours(void) {
         bool is_ours = false;
 
@@ -240,7 +244,7 @@ void fault_python(void) {
                 (void (*)(void *, Evaluator))dlsym(RTLD_DEFAULT, "_PyInterpreterState_SetEvalFrameFunc");
         bool is_ours;
 
-        note_eval_code();
+        note_interpreter();
         _Unwind_Backtrace(look_at_frame, &is_ours); /* loads what it needs */
         evaluator = (Evaluator)dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
         set_evaluator(interpreter(), evaluate);
