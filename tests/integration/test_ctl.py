@@ -297,14 +297,14 @@ print(json.dumps(shimport.explain("module")))
 """
     whys = {
         "": ("served", "served from"),
-        "sys.pycache_prefix = '/nowhere'": ("stock", "sys.pycache_prefix is set"),
+        f"sys.pycache_prefix = {str(tmp_path / 'pycs')!r}": ("stock", "sys.pycache_prefix is set"),
         "sys.implementation.cache_tag = 'mine'": ("stock", "sys.implementation has been changed"),
         "sys.addaudithook(lambda *args: None)": ("stock", "an audit hook"),
         "import importlib.machinery as m; m.FileFinder.find_spec = lambda self, *a, f=m.FileFinder.find_spec: f(self, *a)": ("stock", "methods of its own"),
         f"open({str(tmp_path / 'other.py')!r}, 'a').write('2')": ("stale", "validated by stat"),
     }
     for change, (status, why) in whys.items():
-        result = one_pair.run_shim("-c", code, change, env=env, check=True)
+        result = one_pair.run_shim("-B", "-c", code, change, env=env, check=True)
         step = next(step for step in json.loads(result.stdout) if step["entry"] == str(root))
         assert (step["status"], step["found"]) == (status, True), step
         assert why in step["verdict"]
