@@ -154,12 +154,11 @@ static PyObject *class_in(PyObject *dict, const char *name) {
 
 /* A module's dict that was imported by another. Borrowed; NULL with an exception if there is none. */
 static PyObject *dict_of(const char *name) {
-        PyObject *module = lookup_module(name);
+        PyObject *dict = lookup_variables(lookup_module(name));
 
-        if (module && PyModule_Check(module))
-                return PyModule_GetDict(module);
-        PyErr_Format(PyExc_AttributeError, "importlib.metadata has not imported %s", name);
-        return NULL;
+        if (!dict)
+                PyErr_Format(PyExc_AttributeError, "importlib.metadata has not imported %s", name);
+        return dict;
 }
 
 static int learn_classes(Metadata *metadata, PyObject *dict) {
